@@ -212,6 +212,7 @@ async def test_the_etag_changes_with_the_snapshot(
             same = await ask(routes, path, headers={"if-none-match": f'"x", {tags[-1]}'})
             assert (same.status, same.body) == (304, b"")
             assert same.headers["etag"] == tags[-1]
+            assert (await ask(routes, path, headers={"if-none-match": "*"})).status == 304
     gate.say(None)
     await task
     end = await ask(routes, path, headers={"if-none-match": tags[-1]})
@@ -329,6 +330,9 @@ async def test_cut_events_have_no_terminal_event(
         ("application/json", "format=text", "text/plain"),
         ("image/png", "format=json", "application/json"),
         ("TEXT/PLAIN", "", "text/plain"),
+        ("text/event-stream;q=0, application/json", "", "application/json"),
+        ("text/event-stream;q=0, */*", "", "application/json"),
+        ("text/event-stream; Q=0.000, text/plain;q=0.001", "", "text/plain"),
     ],
 )
 async def test_query_then_accept_choose_the_format(
@@ -343,7 +347,16 @@ async def test_query_then_accept_choose_the_format(
     assert call.headers["content-type"].partition(";")[0] == media_type
 
 
-@pytest.mark.parametrize(("accept", "query"), [("image/png", ""), ("*/*", "format=xml")])
+@pytest.mark.parametrize(
+    ("accept", "query"),
+    [
+        ("image/png", ""),
+        ("*/*", "format=xml"),
+        ("application/json;q=0", ""),
+        ("*/*;q=0", ""),
+        ("text/event-stream;q=0, text/plain;q=0.0, text/*", ""),
+    ],
+)
 async def test_unknown_format_is_406(
     streams: PersistentTextStreaming, routes: StreamRoutes, accept: str, query: str
 ) -> None:

@@ -45,7 +45,7 @@ from inkstream.durable.requests import (
 )
 from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
-from inkstream.http.asgi import Authorize, anyone, refuse_other, require_authorize, tags
+from inkstream.http.asgi import Authorize, anyone, names_tag, refuse_other, require_authorize
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.intake import BodyRefused, Intake
@@ -481,7 +481,7 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()
-        if headers["etag"] in tags(request.headers.get("if-none-match", "")):
+        if names_tag(request.headers.get("if-none-match", ""), headers["etag"]):
             del headers["content-type"]
             return Response(status_code=304, headers=headers)
     return Response(chunk.body(), headers=headers)

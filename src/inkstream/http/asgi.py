@@ -1,4 +1,4 @@
-"""Code that every mount shares: paths below a mount, ASGI messages, tag lists, permissions."""
+"""Code that every mount shares: paths below a mount, ASGI messages, tags, permissions."""
 
 from __future__ import annotations
 
@@ -192,6 +192,10 @@ async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
     return True
 
 
-def tags(header: str) -> list[str]:
-    """Return the tags in an ``If-None-Match`` header, each without ``W/`` (RFC 9110, 13.1.2)."""
-    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
+def names_tag(header: str, tag: str) -> bool:
+    """Return whether an ``If-None-Match`` header names ``tag`` (RFC 9110, 13.1.2).
+
+    ``*`` names every tag, and ``W/`` makes no difference.
+    """
+    named = [name.strip().removeprefix("W/") for name in header.split(",")]
+    return tag in named or named == ["*"]

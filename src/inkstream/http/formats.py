@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -125,15 +126,28 @@ def choose_format(request: Request, fixed: str | Format | None) -> str | Format 
     wanted = fixed or request.query_params.get("format")
     if wanted is not None:
         return wanted if wanted in FORMATS else None
-    accept = request.headers.get("accept", "*/*")
-    ranges = [entry.partition(";")[0].strip().lower() for entry in accept.split(",")]
+    accepted: set[str] = set()
+    refused: set[str] = set()
+    for entry in request.headers.get("accept", "*/*").lower().split(","):
+        media_range, *parameters = [part.strip() for part in entry.split(";")]
+        is_refused = any(_ZERO.fullmatch(parameter) for parameter in parameters)
+        (refused if is_refused else accepted).add(media_range)
     for name, media_type in FORMATS.items():
-        if media_type in ranges:
+        if media_type in accepted:
             return name
-    if any(r in ("*/*", "text/*", "application/*", "") for r in ranges):
-        return "json" if "application/*" in ranges and "*/*" not in ranges else "events"
-    return None
+    possible = [
+        name
+        for name, media_type in FORMATS.items()
+        if media_type not in refused
+        and not accepted.isdisjoint(("*/*", "", media_type.partition("/")[0] + "/*"))
+    ]
+    if "json" in possible and "application/*" in accepted and "*/*" not in accepted:
+        return "json"
+    return possible[0] if possible else None
 
+
+_ZERO: Final = re.compile(r"q\s*=\s*0(\.0*)?")
+"""The weight of a media type that the client does not accept (RFC 9110, 12.4.2)."""
 
 _HIDDEN_BY_MIDDLEWARE: Final = (
     "A middleware built on BaseHTTPMiddleware would hide from the client that a failed stream "

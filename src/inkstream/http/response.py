@@ -16,7 +16,7 @@ from inkstream import wire
 from inkstream._errors import InkstreamError, StoreUnavailable, StreamNotFound
 from inkstream._types import Status
 from inkstream.engine.reader import Reader, ReaderSentAway
-from inkstream.http.asgi import response_body, tags
+from inkstream.http.asgi import names_tag, response_body
 from inkstream.http.connection import ClientGone, Connection
 from inkstream.http.encoded import Encoded, encoded
 from inkstream.http.follow import Follow
@@ -264,7 +264,7 @@ class StreamResponse(Response):
         etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")
-        if etag in tags(follow.request.headers.get("if-none-match", "")):
+        if names_tag(follow.request.headers.get("if-none-match", ""), etag):
             reader.close()
             await self._dressed(Response(status_code=304))(scope, receive, send)
             return
