@@ -69,7 +69,7 @@ class InvalidStreamId(InvalidInput):
     def __init__(self, value: Any) -> None:
         super().__init__(
             f"{value!r:.80} cannot name a stream: use a string of 1 to 512 characters "
-            "without control characters, or let create() make one"
+            "without control characters, but not '.' or '..', or let create() make one"
         )
         self.value = value
 
@@ -159,7 +159,10 @@ class StreamExists(_OfStream):
     code = "exists"
 
     def __init__(self, stream_id: str) -> None:
-        super().__init__(stream_id, f"stream {stream_id!r} exists already")
+        super().__init__(
+            stream_id,
+            f"stream {stream_id!r} exists already, or was deleted and is kept for its forks",
+        )
 
 
 class OffsetGone(_OfStream):

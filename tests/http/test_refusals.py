@@ -239,7 +239,7 @@ async def test_another_method_is_405(
     assert (call.status, call.headers["allow"]) == (405, allow)
 
 
-@pytest.mark.parametrize("name", ["a/b", "a%2Fb", "ü/ß", "a b", "100%", "x?y", "..", "a/cancel"])
+@pytest.mark.parametrize("name", ["a/b", "a%2Fb", "ü/ß", "a b", "100%", "x?y", "...", "a/cancel"])
 @pytest.mark.parametrize("root_path", ["", "/streams", "/chats/a b/streams"])
 async def test_any_id_survives_a_mount(
     streams: PersistentTextStreaming, routes: StreamRoutes, name: str, root_path: str

@@ -114,6 +114,8 @@ TOO_LARGE = "x" * (1024 * 1024 + 1)
 
 CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(5), InvalidStreamId, "5 cannot name a stream"),
+    (lambda s, _: s.create("."), InvalidStreamId, "'.' cannot name a stream"),
+    (lambda s, _: s.create(".."), InvalidStreamId, "'..' cannot name a stream"),
     (lambda s, _: s.create(owner=7), TypeError, r"owner must be a string, not int: use str\(7\)"),
     (lambda s, _: s.create(group=7), TypeError, r"group must be a string, not int: use str\(7\)"),
     (

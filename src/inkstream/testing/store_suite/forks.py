@@ -195,7 +195,7 @@ class GoneTests(StoreHarness):
         source = await log(store, "source", "a")
         state = await fork(store, "fork", source, 1)
         await store.delete([source.internal_id])
-        with pytest.raises(StreamExists):
+        with pytest.raises(StreamExists, match="was deleted"):
             await store.create(new("source"))
         await store.delete([state.internal_id])
         again = await store.create(new("source"))
