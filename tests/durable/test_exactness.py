@@ -23,9 +23,9 @@ EXACT = [
     b'{"a":1,"a":2}',
     b"1.0",
     b"-0",
-    b"1E400",
+    b"1E300",
     b"123456789012345678901234567890",
-    b"9" * 5000,
+    b"9" * 4300,
     b"[[1 , 2],\n[]]",
     '"\U0001f600 ä"'.encode(),
 ]
@@ -42,7 +42,13 @@ async def test_json_comes_back_byte_for_byte(client: httpx.AsyncClient) -> None:
     assert (await client.get("/batch")).content == b"[" + b",".join(EXACT) + b"]"
 
 
-@pytest.mark.parametrize("body", [b"NaN", b"[1,NaN]", b"[" * 5000, b"\xff", b'{"inkstream:end":1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"NaN", b"[1,NaN]", b"1E400", b"9" * 4301, b"[" * 5000, b"\xff"),
+        b'{"inkstream:end":1}',
+    ],
+)
 async def test_a_refused_append_stores_nothing(client: httpx.AsyncClient, body: bytes) -> None:
     await client.put("/s", headers=JSON)
     answer = await client.post("/s", headers=JSON | producing(0), content=body)
