@@ -9,21 +9,23 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from http import HTTPStatus
+from typing import Final, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._errors import InkstreamError, InvalidInput, InvalidStreamId, StreamNotFound
+from inkstream._errors import InkstreamError, InvalidInput, InvalidStreamId
 from inkstream._types import StreamId, StreamState
 from inkstream.engine.bundle import TURN_BYTES, Bundle
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.http.asgi import response_body, response_start
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
-from inkstream.http.follow import Follow
+from inkstream.http.follow import Allow, Follow
 from inkstream.http.formats import choose_format
 from inkstream.http.lifetime import Lifetime
 from inkstream.http.problems import Problem, problem_for
@@ -39,12 +41,19 @@ FOLLOW_HEADER: Final = "stream-follow"
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes: 64 offsets and 64 ids of 512 ASCII letters fit into it."""
 
+Refusal: TypeAlias = tuple[int, str]
+"""The status and the code of an event ``refused``."""
+
 _log = logging.getLogger("inkstream")
 
 _NO_FORMAT: Final = (
     "Many streams are served as text/event-stream or application/json: accept one of them, or name "
     "it: ?format=events or json."
 )
+_NOT_FOUND: Final = (404, "not_found")
+_UNCHECKED: Final = (503, "check_failed")
+"""Ends one stream of many where a response for this stream alone would end: clients come back."""
+
 _HEADERS: Final = {
     "cache-control": "private, no-cache, no-transform",
     "vary": "Accept",
@@ -101,6 +110,22 @@ class FollowMany:
     wanted: Mapping[str, str | None]
 
 
+def _refusal(error: Exception, name: str) -> Refusal | None:
+    """Return the status and code for an error that a response for one stream would have.
+
+    Return ``None`` for an unexpected error, which this function logs.
+    """
+    if isinstance(error, InkstreamError):
+        problem = problem_for(error)
+        return problem.status_code, problem.code
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        known = status in HTTPStatus.__members__.values()
+        return status, HTTPStatus(status).name.lower() if known else "refused"
+    _log.error("stream %r could not be opened or checked", name, exc_info=error)
+    return None
+
+
 @dataclass(slots=True)
 class _Opening:
     """Open the streams of a bundle, all at the same time."""
@@ -109,8 +134,10 @@ class _Opening:
     fresh: bool = False
     found: dict[str, tuple[Reader, StreamState, Follow]] = field(default_factory=dict)
     news: list[bytes] = field(default_factory=list)
-    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    checks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    lost: dict[str, Refusal] = field(default_factory=dict)
 
     def begin(self, many: FollowMany) -> None:
         for name, offset in many.wanted.items():
@@ -127,40 +154,62 @@ class _Opening:
             follow = many.follow(StreamId(name), offset)
             state, reader = await follow.open(fresh=self.fresh)
         except InvalidStreamId:
-            self.refuse(name, problem_for(StreamNotFound(name)))
-        except InkstreamError as exc:
-            self.refuse(name, problem_for(exc))
-        except Exception:
-            _log.exception("stream %r could not be opened", name)
-            self.refuse(name, Problem(500, "internal", "The server failed to open this stream."))
+            self.refuse(name, _NOT_FOUND)
+        except Exception as exc:
+            self.refuse(name, _refusal(exc, name) or (500, "internal"))
         else:
             if not self.fresh and follow.has_seen_end(reader):
                 reader.close()
-                self._refuse(name, 204, "ended")
+                self.refuse(name, (204, "ended"))
                 return
             self.found[name] = reader, state, follow
             self.bundle.add(reader)
             self.news.append(_event("stream", {"stream_id": name, "offset": str(reader.offset)}))
 
-    def refuse(self, name: str, problem: Problem) -> None:
-        self._refuse(name, problem.status_code, problem.code)
-
-    def _refuse(self, name: str, status: int, code: str) -> None:
-        self.refused[name] = status, code
+    def refuse(self, name: str, refusal: Refusal) -> None:
+        self.refused[name] = status, code = refusal
         self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
 
-    async def may_go_on(self) -> bool:
-        """Call ``allow`` again for each stream, remove the denied streams, and return ``True``."""
-        for name, (reader, _, follow) in list(self.found.items()):
+    async def check_again(self) -> bool:
+        """Begin to call ``allow`` again for all streams at once, and return ``True``.
+
+        The response goes on sending meanwhile, so a slow ``allow`` delays no stream.
+        """
+        for name, (reader, _, follow) in self.found.items():
             if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
                 continue
-            if not await follow.allow(reader.state):
-                self.bundle.remove(reader)
-                self.refuse(name, problem_for(StreamNotFound(name)))
+            if name in self.checks:  # it takes longer than the time between two checks
+                self.checks[name].cancel()
+                self._lose(name, _UNCHECKED)
+                continue
+            task = asyncio.create_task(self._check(name, follow.allow, reader.state))
+            self.checks[name] = task
         return True
 
+    async def _check(self, name: str, allow: Allow, state: StreamState) -> None:
+        try:
+            if not await allow(state):
+                self._lose(name, _NOT_FOUND)
+        except Exception as exc:
+            self._lose(name, _refusal(exc, name) or _UNCHECKED)
+        finally:
+            self.checks.pop(name, None)
+
+    def _lose(self, name: str, refusal: Refusal) -> None:
+        self.lost[name] = refusal
+        self.bundle.interrupt()
+
+    def end_lost(self) -> None:
+        """End the streams that this client may no longer read. Call this between two turns."""
+        while self.lost:
+            name, refusal = self.lost.popitem()
+            reader = self.found[name][0]
+            if reader in self.bundle.readers:
+                self.bundle.remove(reader)
+                self.refuse(name, refusal)
+
     async def stop(self) -> None:
-        tasks = list(self.tasks)
+        tasks = [*self.tasks, *self.checks.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -223,22 +272,25 @@ class ManyResponse(Response):
     ) -> None:
         bundle = opening.bundle
         lifetime = Lifetime(
-            many.engine.clock, many.settings, cut_by_age=True, allowed=opening.may_go_on
+            many.engine.clock, many.settings, cut_by_age=True, allowed=opening.check_again
         )
         await connection.send(response_start(self.status_code, self._start("text/event-stream")))
         await connection.send(response_body(wire.PING))
         named = _Named(opening.news)
         while True:
+            opening.end_lost()
             is_pinging = bundle.alarm_at == math.inf
             async with contextlib.aclosing(bundle.turns()) as turns:
                 async for reader, frames in turns:
                     if frames is None:
                         name = reader.tail.stream_id
-                        opening.refuse(name, problem_for(StreamNotFound(name)))
+                        opening.refuse(name, _NOT_FOUND)
                         continue
                     named.put(reader, frames or _last(reader))
                     if named.size >= TURN_BYTES:
                         await connection.send(response_body(named.take()))
+                    if opening.lost:
+                        break
             out = named.take()
             if not opening.tasks and not bundle.readers:
                 await connection.send(response_body(out, more=False))
@@ -247,8 +299,6 @@ class ManyResponse(Response):
                 await connection.send(response_body(out or wire.PING))
             if connection.sent_at >= lifetime.due_at:
                 await lifetime.check()
-                bundle.interrupt()  # the next round reports the streams that the check refused
-                continue
             await bundle.wait()
 
     async def _send_batch(
