@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from inkstream._errors import StreamGone, StreamNotFound
+from inkstream._errors import StreamConflict, StreamGone, StreamNotFound
 from inkstream._types import Page, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader
@@ -128,6 +128,7 @@ class Follow:
 
         Raises:
             InvalidOffset, OffsetGone, StreamNotFound, TooManyReaders, StoreUnavailable
+            StreamConflict: The stream is a byte stream, which has no messages.
         """
         offset, readers = self.offset, self.engine.readers
         if offset is not None and offset != "now":
@@ -148,6 +149,15 @@ class Follow:
         if not reader.tail.internal_id == state.internal_id == allowed.internal_id:
             reader.close()  # the stream was replaced after the check, perhaps by another user
             raise StreamNotFound(self.stream_id)
+        if state.counts_bytes:
+            # Bytes are no messages, so a client would wait for ever for the bytes before the end.
+            reader.close()
+            raise StreamConflict(
+                self.stream_id,
+                state.status,
+                f"stream {self.stream_id!r} contains {state.content_type}, not messages: read it "
+                "over the Durable Streams protocol",
+            )
         return state, reader
 
     def has_seen_end(self, reader: Reader) -> bool:
