@@ -39,7 +39,7 @@ class Member {
 
   /** Give the reader a refusal, a snapshot, or the response to a request for this stream alone. */
   readonly settle = (answer: Answer | Promise<Answer>): void => {
-    if (this.#answered) return this.lose(new TypeError("the connection was given up"));
+    if (this.#answered) return this.lose();
     this.#answered = true;
     this.#settle(answer);
   };
@@ -64,7 +64,8 @@ class Member {
     this.#do((events) => events.enqueue(batch));
   }
 
-  lose(error: unknown): void {
+  /** Tell the reader that its connection is lost. */
+  lose(error?: unknown): void {
     if (!this.#answered) this.#settle(Promise.reject(error as Error));
     this.#answered = true;
     this.#do((events) => events.error(error));
@@ -187,7 +188,7 @@ export class Link {
   }
 
   async #read(carrier: Carrier, before: Carrier | undefined, { body }: Response): Promise<void> {
-    let lost: unknown = new TypeError("the connection ended");
+    let lost: unknown;
     let member: Member | undefined;
     try {
       for await (const batch of eventBatches(body as ReadableStream<Uint8Array>)) {
@@ -283,7 +284,7 @@ export class Link {
     carrier.drop();
     for (const member of carrier.members) {
       this.#members.delete(member.id);
-      if (member.carrier) member.lose(new TypeError("the connection was given up"));
+      if (member.carrier) member.lose();
       else this.#poll(member);
     }
   }

@@ -3,10 +3,8 @@ import type { StreamError } from "./types.js";
 /** Return why a request was refused: from a problem document (RFC 9457), or from the status. */
 export async function readProblem(response: Response): Promise<StreamError> {
   const problem = await response.json().catch(() => undefined);
-  const word = (...names: string[]): string | null => {
-    const found = names.map((name) => problem?.[name]).find((value) => typeof value === "string");
-    return found ?? null;
-  };
+  const word = (...names: string[]): string | undefined =>
+    names.map((name) => problem?.[name]).find((value) => typeof value === "string");
   return {
     code: word("code") ?? `http_${response.status}`,
     message: word("detail", "title") ?? (response.statusText || null),
@@ -17,8 +15,5 @@ export async function readProblem(response: Response): Promise<StreamError> {
 /** Turn a stream's refusal on a shared connection into a response, as its own address sends it. */
 export function refusal(data: string): Response {
   const { status } = JSON.parse(data) as { status: number };
-  return new Response(data, {
-    status: status < 400 ? 502 : status,
-    headers: { "content-type": "application/json" },
-  });
+  return new Response(data, { status: status < 400 ? 502 : status });
 }

@@ -271,7 +271,7 @@ export class Reader {
     if (type.startsWith("application/json")) {
       const body = await response.json();
       signal.throwIfAborted();
-      if (Array.isArray(body?.parts)) return this.#takeSnapshot(body, attempt);
+      if (Array.isArray(body?.parts)) return this.#guard(() => this.#takeSnapshot(body, attempt));
     }
     if (driving) return 0; // the stream has started; read it at its address
     return this.#fail({ code: "unexpected_content", message: type, http: response.status });
@@ -302,7 +302,7 @@ export class Reader {
         const next =
           event.event === "refused" // the refusal concerns this stream, not the whole connection
             ? await this.#refused(attempt, refusal(event.data), offset)
-            : this.#takeEvent(attempt, event);
+            : this.#guard(() => this.#takeEvent(attempt, event));
         if (next !== undefined) return next;
       }
       display.show();
@@ -313,6 +313,18 @@ export class Reader {
 
   // Messages --------------------------------------------------------------------------------
 
+  /**
+   * Call `take`. If it throws, fail. `#ask` would treat this exception as a network error, and
+   * would request the same message again for ever.
+   */
+  #guard<T>(take: () => T): T | null {
+    try {
+      return take();
+    } catch (error) {
+      return this.#fail({ code: "invalid_event", message: String(error), http: 200 });
+    }
+  }
+
   /** Process one event. Return undefined to continue reading. */
   #takeEvent(
     attempt: Attempt,
@@ -321,18 +333,13 @@ export class Reader {
     const isEnd = event === "end";
     if (!isEnd && event !== "message") return undefined;
     this.#youngUntil = 0;
-    let value: unknown;
-    try {
-      value = JSON.parse(data);
-    } catch {
-      id = undefined;
-    }
-    if (!id) return this.#fail({ code: "invalid_event", message: null, http: 200 });
+    const value: unknown = JSON.parse(data);
+    if (!id) throw new TypeError("no id");
+    if (!isEnd) return this.#take(id, [value as Part]);
     // This event does not end the text, because messages before it are missing, or because it
     // belongs to another stream.
-    if (isEnd && !this.display.transcript.completes(id)) return this.#again(attempt);
-    if (isEnd) return this.#take(id, []) ?? this.#finish(value as End);
-    return this.#take(id, [value as Part]);
+    if (!this.display.transcript.completes(id)) return this.#again(attempt);
+    return this.#take(id, []) ?? this.#finish(value as End);
   }
 
   #takeSnapshot(body: End & { offset: string; parts: Part[] }, attempt: Attempt): Next {

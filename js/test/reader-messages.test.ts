@@ -1,6 +1,7 @@
 /** The reader handles messages and the end as SPEC.md's table says (T14–T21). */
 import { describe, expect, it } from "vitest";
-import { client, opened, setScene, shown, snapshot, use, watch, wire } from "./scene.js";
+import { fold } from "../src/parts.js";
+import { client, opened, setScene, shown, snapshot, stream, use, watch, wire } from "./scene.js";
 import { endFrame, frame, offset, pass } from "./wire.js";
 
 setScene();
@@ -75,12 +76,35 @@ describe("a message", () => {
   it.each([
     ["without an id", 'data: "x"\n\n'],
     ["that is no JSON", `id: ${offset(1)}\ndata: {"a\n\n`],
+    ["end without an end", `event: end\nid: ${offset(0)}.end\ndata: null\n\n`],
   ])("T19 fails on an event %s", async (_, bytes) => {
     await watch();
     wire.last.open().send(bytes);
     await pass(60_000);
     expect(shown()).toMatchObject({ status: "error", error: { code: "invalid_event" } });
     expect(wire.count).toBe(1);
+  });
+
+  it("T19 fails on a snapshot that cannot be taken", async () => {
+    await opened("a");
+    wire.last.close();
+    await pass(1_000);
+    wire.last.json({ parts: ["b"], status: "done" }); // without an offset
+    await pass(60_000);
+    expect(shown()).toMatchObject({ status: "error", error: { code: "invalid_event" }, text: "a" });
+    expect(wire.count).toBe(2);
+  });
+
+  it("T14 takes any JSON value, which another program may have written to a log", async () => {
+    const values = [null, 1, true, [null], { type: null }, { a: null }, null];
+    await opened(...values);
+    wire.last.send(frame(8, "text") + endFrame(8));
+    await pass();
+    expect(shown()).toMatchObject({ status: "done", text: "text", parts: [...values, "text"] });
+    const all: unknown[] = [];
+    for await (const part of stream) all.push(part);
+    expect(all).toEqual([...values, "text"]);
+    expect(fold(shown().parts).parts[0]).toEqual({ type: "data-part", data: null });
   });
 
   it("ignores events of an unknown kind", async () => {
