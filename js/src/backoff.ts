@@ -1,5 +1,7 @@
 /** The longest random wait before a request. During the wait, the page shows no new text. */
 const CAP_MS = 5_000;
+/** The longest wait that a server may ask for. A timer of more than 24 days would fire at once. */
+const ASKED_MS = 300_000;
 
 /**
  * The longest random wait after a first failure, unless the server's `retry:` gives another limit.
@@ -17,9 +19,9 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 502;
 }
 
-/** Return the wait that `Retry-After` asks for (as seconds or a date); 0 without this header. */
+/** Return the wait that `Retry-After` asks for (as seconds or a date), at most 300 s; 0 without it. */
 export function retryAfterMs({ headers }: Response): number {
   const value = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();
-  return ms > 0 ? ms : 0;
+  return ms > 0 ? Math.min(ms, ASKED_MS) : 0;
 }

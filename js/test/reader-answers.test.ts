@@ -157,6 +157,18 @@ describe("a response", () => {
     expect(wire.count).toBe(2);
   });
 
+  it.each(["2200000", "9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"])(
+    "T11 waits 300 s if Retry-After is longer than a timer can wait (%#)",
+    async (long) => {
+      await watch();
+      wire.last.refuse(503, "shutting_down", { "retry-after": long });
+      await pass(300_000);
+      expect(wire.count).toBe(1);
+      await pass(1_000);
+      expect(wire.count).toBe(2);
+    },
+  );
+
   it("T11 uses the server's retry: as the base", async () => {
     await watch();
     wire.last.open().send("retry: 200\n: ping\n\n");
