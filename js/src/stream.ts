@@ -148,18 +148,21 @@ export class Stream implements AsyncIterable<Part> {
    */
   readonly retry = (): void => this.#reader?.retry();
 
-  /** Stop watching: remove all watchers of this object, and end its `for await` loops. */
+  /**
+   * Stop watching: remove all watchers of this object, and end its `for await` loops with an
+   * `InkstreamError` of code `disconnected`.
+   */
   readonly disconnect = (): void => {
     for (const leave of [...this.#leaves]) leave();
   };
 
   /**
    * Yield text and structured parts as they arrive, from the stream's first part. If the loop is
-   * slow, the pieces of text are larger, and no queue grows. The loop ends with the stream or after
-   * `disconnect`.
+   * slow, the pieces of text are larger, and no queue grows. The loop ends without an error only if
+   * the stream ended `done`.
    *
-   * @throws InkstreamError if the stream ended with another status than `done`, or if the stored
-   * text changed (`offset_gone`).
+   * @throws InkstreamError if the stream ended with another status than `done`, if the stored text
+   * changed (`offset_gone`), or after `disconnect` (`disconnected`).
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, undefined> {
     let wake = () => {};
@@ -174,11 +177,14 @@ export class Stream implements AsyncIterable<Part> {
     const { transcript } = display;
     const cursor = { index: 0, taken: 0 };
     try {
-      while (this.#leaves.has(leave)) {
+      for (;;) {
         const changed = new Promise<void>((resolve) => (wake = resolve));
         const { status, error } = display.snapshot;
         if (display.transcript !== transcript) {
           throw new InkstreamError({ code: "offset_gone", message: null });
+        }
+        if (!this.#leaves.has(leave)) {
+          throw new InkstreamError({ code: "disconnected", message: null });
         }
         yield* transcript.after(cursor);
         if (status === "done") return;
