@@ -47,7 +47,10 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
 
 /** What the page already has of a stream, from a server-rendered page or a list. */
 export interface Initial {
-  /** The offset after the text. The client fetches only later messages. */
+  /**
+   * The offset after the text. The client fetches only later messages. `stream` throws a
+   * `TypeError` for text or parts without an offset, unless `status` is final.
+   */
   readonly offset?: string | null;
   readonly parts?: readonly Part[];
   /** The same as `parts: [text]`. */

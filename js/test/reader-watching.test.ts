@@ -45,6 +45,14 @@ describe("watching", () => {
     expect(shown()).toMatchObject({ text: "all", status: "done", connection: "closed" });
   });
 
+  it.each([{ text: "Hel" }, { parts: ["Hel"], offset: null, status: "streaming" as const }])(
+    "refuses text without an offset, because it would be shown twice (G2): %o",
+    (initial) => {
+      expect(() => client.stream("/s/b", { initial })).toThrow("offset");
+      expect(client.stream("/s/b", { initial: { text: "", parts: [] } })).toBeDefined();
+    },
+  );
+
   it("T1 retries a failed request when a new watcher comes", async () => {
     await opened("Hel");
     wire.last.close();

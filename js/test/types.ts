@@ -54,7 +54,7 @@ useStream("a", {
   url: "/s",
   background: true,
   headers: { a: "b" },
-  initial: { offset: null, text: "so far" },
+  initial: { offset: null, text: "" },
 });
 const typed = useStream<{ weather: { degrees: number } }>("a", { url: "/s" });
 for (const part of typed.message.parts) {

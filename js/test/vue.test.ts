@@ -115,7 +115,8 @@ describe("useStream for Vue", () => {
   it("renders the page's text on a server without a request (I10)", async () => {
     id.value = "a";
     vi.stubGlobal("document", undefined);
-    const html = await renderToString(createSSRApp(Answer, { initial: { text: "so far" } }));
+    const initial = { offset: offset(1), text: "so far" };
+    const html = await renderToString(createSSRApp(Answer, { initial }));
     expect(html).toBe('<p id="streaming">so far</p>');
     expect(wire.count).toBe(0);
   });
