@@ -184,6 +184,25 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", ""]);
   });
 
+  it.each([429, 503])("T32, T11 %i for one stream: it is requested again", async (status) => {
+    const all = await watchMany("a", "b");
+    const busy = JSON.stringify({ stream_id: "b", status, code: "busy" });
+    for (let n = 1; n < 4; n++) {
+      const before = wire.last.open().send(of("a", n, "A") + `event: refused\ndata: ${busy}\n\n`);
+      await pass(16);
+      expect(all[1]?.getSnapshot()).toMatchObject({ connection: "waiting", error: null });
+      const { count } = wire;
+      await pass(1_000 * 2 ** (n - 1) - 100);
+      expect(wire.count, "back-off").toBe(count);
+      await pass(200);
+      expect(asked(wire.last)).toEqual({ a: offset(n), b: null });
+      expect(before.givenUp, "a's connection stays").toBe(false);
+    }
+    wire.last.open().send(of("b", 1, "B"));
+    await pass(16);
+    expect(texts(all)).toEqual(["AAA", "B"]);
+  });
+
   it("410 for one stream discards the text of this stream only", async () => {
     const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
     streams.push(old);
