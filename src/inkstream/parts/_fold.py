@@ -77,7 +77,8 @@ class _Folding:
                 self._write(self._text, "text", part)
             return
         self._end_text()
-        known: Any = as_known(part)
+        # A client of Durable Streams may have written any JSON value to a log.
+        known: Any = as_known(part) if isinstance(part, Mapping) else None
         if known is None:
             self._show({"type": "data-part", "data": part})
             return
