@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -398,3 +399,45 @@ def test_instances_in_use_are_not_released(sqlite_url: str) -> None:
     gc.collect()
     go_on.set()
     assert list(following) == ["two", End(Status.DONE)]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_source_that_exits_ends_no_other_stream(
+    streams: PersistentTextStreaming, error: type[BaseException]
+) -> None:
+    """G4: a source runs on the loop of all instances, and does not end this loop."""
+
+    async def exits() -> AsyncIterator[str]:
+        yield "so far"
+        raise error
+
+    stream_id = streams.create()
+    streams.start(stream_id, exits)
+    body = streams.wait(stream_id)
+    assert (body.text, body.status) == ("so far", "error")
+    assert streams.create()
+
+
+def test_a_loop_that_other_code_stops_goes_on(streams: PersistentTextStreaming) -> None:
+    streams.create("s")
+    loop = _loop.this_process().loop
+    loop.call_soon_threadsafe(loop.stop)
+    assert streams.read("s").status == "pending"
+
+
+def test_calls_of_a_loop_that_has_ended_do_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    thread = _loop.LoopThread()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(thread.call, wait())
+        thread.stop()
+        with pytest.raises(NotRunning, match="has ended"):
+            waiting.result(10)
+    with pytest.raises(NotRunning, match="has ended"):
+        thread.call(wait())
+    monkeypatch.setattr(_loop, "_thread", thread)
+    other = _loop.this_process()
+    assert other is not thread
+    other.stop()

@@ -7,6 +7,7 @@ import contextvars
 import dataclasses
 import functools
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -637,3 +638,63 @@ async def test_a_blocked_loop_names_the_way_out(
     (record,) = [r for r in caplog.records if "between its messages" in r.getMessage()]
     assert "plain generator" in record.getMessage()
     assert record.__dict__["event"] == "loop_blocked"
+
+
+async def async_exit() -> AsyncIterator[str]:
+    yield "so far"
+    sys.exit(3)
+
+
+async def append_exit(append: Append) -> None:
+    await append("so far")
+    sys.exit(3)
+
+
+def thread_exit() -> Iterator[str]:
+    yield "so far"
+    sys.exit(3)
+
+
+def thread_interrupt() -> Iterator[str]:
+    yield "so far"
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("source", [async_exit, append_exit, thread_exit, thread_interrupt])
+async def test_a_source_that_exits_ends_only_its_stream(
+    streams: PersistentTextStreaming, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G4: a SystemExit of one source would end the event loop, and so every stream."""
+    await streams.create("s")
+    streams.start("s", source)
+    async with asyncio.timeout(10):
+        body = await streams.wait("s")
+    assert (body.text, body.status, body.end and body.end.code) == ("so far", "error", "internal")
+    assert [r for r in caplog.records if r.__dict__.get("event") == "source_failed"]
+
+
+async def test_a_function_that_exits_ends_only_its_stream(
+    streams: PersistentTextStreaming,
+) -> None:
+    def plain() -> list[str]:
+        sys.exit(1)
+
+    await streams.create("s")
+    await streams.start("s", plain)
+    assert (await streams.read("s")).status == "error"
+
+
+async def test_an_on_end_that_exits_is_called_again() -> None:
+    calls = []
+
+    async def on_end(body: StreamBody) -> None:
+        calls.append(body)
+        if len(calls) == 1:
+            sys.exit(1)
+
+    async with PersistentTextStreaming("memory://", on_end=on_end) as streams:
+        await streams.create("s")
+        await streams.start("s", ["x"])
+        async with asyncio.timeout(10):
+            while len(calls) < 2:  # noqa: ASYNC110 - nothing else shows the call
+                await asyncio.sleep(0.01)

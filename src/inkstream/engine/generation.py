@@ -66,7 +66,20 @@ async def run_source(source: Any, writer: Writer) -> None:
 
     If this coroutine is cancelled, an async generator is closed, so that its ``finally`` blocks
     run. The thread of a plain generator goes on until the generator yields the next item.
+
+    Raises:
+        RuntimeError: The source raised ``SystemExit``, for example with ``sys.exit()``.
     """
+    try:
+        await _run(source, writer)
+    except (SystemExit, KeyboardInterrupt) as exc:
+        error = _instead_of(exc)
+        if error is exc:
+            raise
+        raise error from exc
+
+
+async def _run(source: Any, writer: Writer) -> None:
     if callable(source) and not _is_iterator(source):
         if _required(source):
             result: JSON = await source(writer.append)
@@ -129,6 +142,18 @@ def _required(source: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
+def _instead_of(exc: SystemExit | KeyboardInterrupt) -> BaseException:
+    """Return the exception to raise instead of ``exc``, with which asyncio would end the loop.
+
+    On the main thread, a KeyboardInterrupt may be a Ctrl-C, so it may end the loop.
+    """
+    if isinstance(exc, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        return exc
+    error = RuntimeError(f"the source raised {exc!r}; only its stream ends")
+    error.__cause__ = exc
+    return error
+
+
 async def _drain(source: Any, writer: Writer) -> None:
     try:
         async for message in source:
@@ -164,6 +189,8 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
                     writer.remember(message.value)
                 else:
                     asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
+        except (SystemExit, KeyboardInterrupt) as exc:
+            error = _instead_of(exc)
         except BaseException as exc:
             error = exc
         finally:

@@ -75,7 +75,7 @@ class Reports:
                 try:
                     await on_end(state)
                     break
-                except Exception:
+                except (Exception, SystemExit):  # a SystemExit would end the event loop
                     _log.exception(
                         "on_end failed for stream %r (attempt %d of %d)",
                         state.stream_id,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401  (see the comment after _stop)
+import concurrent.futures
+import concurrent.futures.thread  # (see the comment after _stop)
 import contextlib
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -19,7 +21,12 @@ from inkstream.sync._gevent import new_event_loop
 
 T = TypeVar("T")
 
+_log = logging.getLogger("inkstream")
+
 _STOP_S: Final = 10.0
+_LOOK_S: Final = 1.0
+"""A call that waits for the loop looks this often whether the loop's thread has ended."""
+_ENDED: Final = "the event loop of inkstream.sync has ended; the next call starts another one"
 
 
 class LoopThread:
@@ -30,6 +37,7 @@ class LoopThread:
         self._pid = os.getpid()
         self._running: dict[object, PersistentTextStreaming] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inkstream-sync", daemon=True)
         self._thread.start()
 
@@ -38,8 +46,18 @@ class LoopThread:
         # Start the executor's thread now, because Python 3.12 starts no threads during shutdown,
         # when on_end and other calls still need one.
         self.loop.run_in_executor(None, int)
-        self.loop.run_forever()
+        while not self._stopping:
+            # Other code on the loop may stop it, or end it with a SystemExit. No Ctrl-C comes here.
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                _log.exception("the event loop of inkstream.sync goes on after this exception")
         self.loop.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop's thread runs."""
+        return self._thread.is_alive()
 
     @property
     def here(self) -> bool:
@@ -50,6 +68,9 @@ class LoopThread:
         """Run a coroutine on the loop and return its result.
 
         If an exception such as ``KeyboardInterrupt`` ends the wait, the coroutine is cancelled.
+
+        Raises:
+            NotRunning: This process does not run the loop, or the loop's thread has ended.
         """
         if not self.here:
             coro.close()
@@ -59,18 +80,30 @@ class LoopThread:
             raise NotRunning(
                 "inkstream.sync was called on its own event loop, and would block that loop"
             )
-        future = asyncio.run_coroutine_threadsafe(coro, self.loop)
+        future = self._submit(coro)
         try:
+            # A loop that has ended would never finish the coroutine.
+            while not concurrent.futures.wait((future,), _LOOK_S).done:
+                if not self.alive:
+                    raise NotRunning(_ENDED)
             return future.result()
         finally:
-            future.cancel()
+            if self.alive:
+                future.cancel()
 
     async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return its result, for a caller on another loop."""
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coro, self.loop))
+        return await asyncio.wrap_future(self._submit(coro))
+
+    def _submit(self, coro: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        try:
+            return asyncio.run_coroutine_threadsafe(coro, self.loop)
+        except RuntimeError:  # the loop is closed
+            coro.close()
+            raise NotRunning(_ENDED) from None
 
     def running(
         self, key: object, make: Callable[[], PersistentTextStreaming]
@@ -124,6 +157,7 @@ class LoopThread:
         # shutdown_default_executor() is not called, because it starts a thread, and Python 3.12
         # refuses to start threads during shutdown.
         self.call(leave())
+        self._stopping = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)
 
@@ -136,7 +170,7 @@ def this_process() -> LoopThread:
     """Return this process's event loop. If there is none, start it."""
     global _thread
     with _starting:
-        if _thread is None:
+        if _thread is None or not _thread.alive:
             _thread = LoopThread()
         return _thread
 
@@ -165,7 +199,7 @@ def _stop() -> None:
     global _thread
     with _starting:
         thread, _thread = _thread, None
-    if thread is not None:
+    if thread is not None and thread.alive:
         thread.stop()
 
 
