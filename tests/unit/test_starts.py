@@ -10,8 +10,10 @@ import pytest
 
 from inkstream import (
     Limits,
+    NotClaimed,
     ShuttingDown,
     StoreUnavailable,
+    StreamConflict,
     StreamId,
     StreamNotFound,
     Timing,
@@ -279,3 +281,18 @@ async def test_waiting_start_does_not_delay_a_stop() -> None:
         await worker.engine.stop()
         assert asyncio.get_running_loop().time() - began < 10
         assert task.cancelled()
+
+
+@in_virtual_time
+async def test_a_log_has_no_source_and_no_writer(caplog: pytest.LogCaptureFixture) -> None:
+    """The error is no ``NotClaimed``, which callers may ignore: no other writer does the work."""
+    async with one_worker() as worker:
+        streams = worker.streams
+        await streams.create("log", kind="log")
+        with pytest.raises(StreamConflict, match=r"is a log.*post\(\)") as started:
+            await streams.start("log", ScriptedSource())
+        assert not isinstance(started.value, NotClaimed)
+        assert "the start of stream 'log' failed" in caplog.text
+        with pytest.raises(StreamConflict, match=r"is a log.*post\(\)"):
+            async with streams.write("log"):
+                pass

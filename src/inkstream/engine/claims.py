@@ -7,12 +7,19 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 
-from inkstream._errors import NotClaimed, ShuttingDown, StreamNotFound, TooManyStreams
+from inkstream._errors import (
+    NotClaimed,
+    ShuttingDown,
+    StreamConflict,
+    StreamNotFound,
+    TooManyStreams,
+)
 from inkstream._types import (
     Change,
     Committed,
     End,
     Group,
+    Kind,
     Outcome,
     Refused,
     Status,
@@ -48,6 +55,7 @@ class Claims:
 
         Raises:
             NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
+            StreamConflict: The stream is a log.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         release = self.reserve()
@@ -125,6 +133,14 @@ class Claims:
                 state = outcome.state
 
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
+        if state.kind is Kind.LOG:
+            # This error is no NotClaimed, which callers ignore: another writer does their work.
+            raise StreamConflict(
+                state.stream_id,
+                state.status,
+                f"stream {state.stream_id!r} is a log, which has no single writer: append with "
+                "post(), and end it with close()",
+            )
         if state.status is Status.PENDING:
             return
         # ``lost`` means that this worker claimed the stream, but did not learn the outcome. In the

@@ -162,9 +162,10 @@ class Calls(Lifespan):
 
         Returns:
             A task that ends with the stream. If the claim fails, the task logs and raises the
-            error, for example ``StreamNotFound`` or ``StoreUnavailable``. If you cancel the task
-            after the claim, the stream ends ``error``. If you cancel the task before the claim, the
-            stream stays ``pending``, and another start may claim the stream.
+            error, for example ``StreamNotFound``, ``StoreUnavailable``, or for a log
+            ``StreamConflict``. If you cancel the task after the claim, the stream ends ``error``.
+            If you cancel the task before the claim, the stream stays ``pending``, and another start
+            may claim the stream.
 
         Raises:
             TypeError: The source has a wrong type.
@@ -190,6 +191,7 @@ class Calls(Lifespan):
 
         Raises:
             NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
+            StreamConflict: The stream is a log.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         engine = self.engine

@@ -206,6 +206,7 @@ class PersistentTextStreaming:
 
         Raises:
             NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
+            StreamConflict: The stream is a log.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         thread, streams = self._started()
