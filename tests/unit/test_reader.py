@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -473,3 +474,31 @@ async def test_page_is_read_once_and_sent_in_pieces() -> None:
         assert "".join(pieces) == whole[150_000:]
         assert max(map(len, pieces)) <= 128 * 1024
         assert counting.reads == 1
+
+
+@in_virtual_time
+async def test_a_follow_goes_on_after_a_timeout() -> None:
+    """G1, G11: the items after a cancelled ``anext`` are the items that follow, up to the end."""
+    async with one_worker() as worker:
+        streams = worker.streams
+        await streams.create("s")
+
+        async def source() -> AsyncIterator[str]:
+            for n in range(4):
+                yield f"{n} "
+                await asyncio.sleep(0.4)
+
+        streams.start("s", source)
+        following = streams.follow("s")
+        items: list[object] = []
+        timeouts = 0
+        while not (items and isinstance(items[-1], End)):
+            try:
+                items.append(await asyncio.wait_for(anext(following), 0.1))
+            except TimeoutError:
+                timeouts += 1
+        assert items[:-1] == ["0 ", "1 ", "2 ", "3 "]
+        assert timeouts >= 4
+        with pytest.raises(StopAsyncIteration):
+            await anext(following)
+        await following.aclose()

@@ -142,8 +142,15 @@ class Following:
         return self
 
     async def __anext__(self) -> str | Mapping[str, JSON] | End:
-        """Return the next item: a piece of text, a JSON object, or the ``End``."""
-        return await anext(self._iterator)
+        """Return the next item: a piece of text, a JSON object, or the ``End``.
+
+        If this call is cancelled, for example by a timeout, no item is lost: the next call goes on.
+        """
+        try:
+            return await anext(self._iterator)
+        except asyncio.CancelledError:
+            self._iterator = self._follow()  # the cancellation has ended the old generator
+            raise
 
     async def aclose(self) -> None:
         """Stop following."""
