@@ -31,8 +31,9 @@ def running_loop() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise NotRunning(
-            "streams need asyncio, and no asyncio event loop runs here: under trio or anyio choose "
-            "the backend 'asyncio', or use inkstream.sync in a thread"
+            "no asyncio event loop runs in this thread: make the endpoint or background task "
+            "'async def' (a framework runs one declared with 'def' in a thread), or use "
+            "inkstream.sync in a thread. Under trio or anyio, choose the backend 'asyncio'"
         ) from None
 
 
