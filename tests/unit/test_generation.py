@@ -698,3 +698,65 @@ async def test_an_on_end_that_exits_is_called_again() -> None:
         async with asyncio.timeout(10):
             while len(calls) < 2:  # noqa: ASYNC110 - nothing else shows the call
                 await asyncio.sleep(0.01)
+
+
+async def returns_text() -> str:
+    return "hi"
+
+
+def takes_append(append: Append) -> None:
+    """Forget that a function with ``append`` is ``async def``."""
+
+
+class Answers:
+    """A class of sources."""
+
+    async def __call__(self) -> AsyncIterator[str]:
+        yield "x"
+
+
+async def used_up() -> AsyncIterator[str]:
+    yield "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (returns_text, r"returns_text \(.*test_generation\.py:\d+\) returned str.*'yield text'"),
+        (takes_append, r"takes_append \(.*test_generation\.py:\d+\).*must be 'async def'"),
+        (Answers, r"Answers.* returned Answers"),
+    ],
+)
+@in_virtual_time
+async def test_a_wrong_source_is_named_with_its_remedy(
+    source: Any, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await run(source)).status == "error"
+    (record,) = [r for r in caplog.records if r.__dict__.get("event") == "source_failed"]
+    assert record.exc_info
+    with pytest.raises(TypeError, match=told):
+        raise record.exc_info[1] or AssertionError
+
+
+@in_virtual_time
+async def test_a_class_of_iterators_is_refused_at_the_start() -> None:
+    wrong: Any = Iterating
+    with pytest.raises(TypeError, match="Iterating is a class"):
+        await run(wrong)
+
+
+@in_virtual_time
+async def test_a_used_up_generator_is_an_error_for_its_second_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = used_up()
+    async with one_worker() as worker:
+        streams = worker.streams
+        for name in ("first", "second"):
+            await streams.create(name)
+        await asyncio.wait([streams.start("first", source), streams.start("second", source)])
+        bodies = [await streams.read(name) for name in ("first", "second")]
+        assert {body.status: body.text for body in bodies} == {"done": "x", "error": ""}
+        await streams.create("third")
+        with pytest.raises(TypeError, match=r"used_up .* is used up"):
+            streams.start("third", source)

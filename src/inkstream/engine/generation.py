@@ -80,15 +80,29 @@ async def run_source(source: Any, writer: Writer) -> None:
 
 
 async def _run(source: Any, writer: Writer) -> None:
+    name, gave = source, False
     if callable(source) and not _is_iterator(source):
+        gave = True
         if _required(source):
-            result: JSON = await source(writer.append)
+            awaited = source(writer.append)
+            if not inspect.isawaitable(awaited):
+                raise TypeError(
+                    f"the source {_name_of(source)} takes an argument, so it must be 'async def', "
+                    f"and await append(text); but it returned {type(awaited).__name__}"
+                )
+            result: JSON = await awaited
             if result is not None:
                 writer.remember(result)
             return
         source = source()
     if inspect.isawaitable(source):
-        source = await source
+        source, gave = await source, True
+    if gave and not _is_iterable(source):
+        raise TypeError(
+            f"the source {_name_of(name)} returned {type(source).__name__}, but nothing to iterate "
+            "over: write 'yield text' instead of 'return text', or let it be 'async def' with a "
+            "parameter append, and await append(text)"
+        )
     _check_iterable(source)
     if hasattr(source, "__aiter__"):
         await _drain(source, writer)
@@ -122,10 +136,25 @@ def _is_iterator(source: Any) -> bool:
     return hasattr(source, "__aiter__") or hasattr(source, "__next__")
 
 
-def _check_iterable(source: Any) -> None:
+def _is_iterable(source: Any) -> bool:
+    if inspect.isclass(source):
+        return False
     if hasattr(source, "__aiter__"):
-        return
-    if isinstance(source, str | bytes | Mapping) or not hasattr(source, "__iter__"):
+        return True
+    return hasattr(source, "__iter__") and not isinstance(source, str | bytes | Mapping)
+
+
+def _check_iterable(source: Any) -> None:
+    if inspect.isclass(source):
+        raise TypeError(
+            f"the source {source.__qualname__} is a class: give an object of this class"
+        )
+    if getattr(source, "ag_frame", True) is None or getattr(source, "gi_frame", True) is None:
+        raise TypeError(
+            f"the generator {_name_of(source)} is used up, so it has no text for this stream: call "
+            "the generator function again for each stream, or give the function itself"
+        )
+    if not _is_iterable(source):
         raise TypeError(
             "a source is an async generator function, an (async) iterator, or a coroutine function "
             f"that takes append; this is {type(source).__name__}"
