@@ -29,6 +29,7 @@ InkstreamError
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from inkstream._arguments import check_text
@@ -67,10 +68,13 @@ class InvalidStreamId(InvalidInput):
     code = "invalid_stream_id"
 
     def __init__(self, value: Any) -> None:
-        super().__init__(
-            f"{value!r:.80} cannot name a stream: use a string of 1 to 512 characters "
-            "without control characters, but not '.' or '..', or let create() make one"
+        remedy = (
+            "await it first: 'stream_id = await streams.create()'"
+            if inspect.isawaitable(value)
+            else "use a string of 1 to 512 characters without control characters, but not '.' or "
+            "'..', or let create() make one"
         )
+        super().__init__(f"{value!r:.80} cannot name a stream: {remedy}")
         self.value = value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,16 @@ def test_invalid_setting_is_named_with_its_range(
 
 TOO_LARGE = "x" * (1024 * 1024 + 1)
 
+
+class Awaited:
+    """Stand for the coroutine of a ``create`` that was not awaited, but cause no warning."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+COROUTINE: Any = Awaited()
+
 CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(5), InvalidStreamId, "5 cannot name a stream"),
     (lambda s, _: s.create("."), InvalidStreamId, "'.' cannot name a stream"),
@@ -173,6 +183,13 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     ),
     (lambda s, _: s.asgi(), TypeError, "who may use"),
     (lambda s, _: s.asgi(authorize=5), TypeError, "authorize must be an async function"),
+    (
+        TypeError,
+        r"\(request, stream, action\), but .*of_one",
+    ),
+    (lambda s, _: s.start(COROUTINE, async_function), InvalidStreamId, "await it first"),
+    (lambda s, _: s.response(REQUEST, COROUTINE), InvalidStreamId, "await it first"),
+    (lambda s, _: s.stream(REQUEST, COROUTINE, async_function), InvalidStreamId, "await it first"),
     (
         lambda s, _: s.router(authorize=plain_function),
         TypeError,

@@ -59,6 +59,8 @@ class Responses(Calls):
                 request, StreamId(stream_id), _allow(owner, group), format, headers
             )
         except InvalidStreamId as exc:
+            if not isinstance(stream_id, str):
+                raise  # a mistake of the application, which is not for the client
             return StreamResponse(problem_for(exc))
 
     def stream(
@@ -98,6 +100,8 @@ class Responses(Calls):
                 cancel_without_readers=without_readers,
             )
         except (InvalidStreamId, ShuttingDown, TooManyStreams) as exc:
+            if not isinstance(stream_id, str):
+                raise
             return StreamResponse(problem_for(exc))
         return self._respond(
             request, StreamId(stream_id), _allow(owner, group), format, headers, claimed
