@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -93,16 +93,31 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
         or (value == 0 and not zero)
     ):
         least = "0 or more" if zero else "more than 0"
+        if none and not zero:
+            or_none = ", or None for no limit"
         raise ValueError(f"{name} must be {least} seconds{or_none}, not {value!r:.80}")
     if value > MOST_S:
         raise ValueError(f"{name} must be at most a hundred years in seconds{or_none}")
 
 
 def check_async(name: str, value: object, arguments: str) -> None:
-    """Raise ``TypeError`` unless ``value`` is an async function or has an async ``__call__``."""
+    """Raise ``TypeError`` unless ``value`` is an async function or has an async ``__call__``.
+
+    If the signature of ``value`` is known, it must also accept ``arguments``.
+    """
     call = getattr(value, "__call__", None)  # noqa: B004 - an object may have an async __call__
     if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
         raise TypeError(f"{name} must be an async function of ({arguments}), not {value!r:.80}")
+    try:
+        signature = inspect.signature(cast("Callable[..., object]", value))
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError:
+        raise TypeError(
+            f"{name} is called with ({arguments}), but {value!r:.80} accepts {signature}"
+        ) from None
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:

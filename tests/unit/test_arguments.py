@@ -43,6 +43,15 @@ def plain_function(*args: Any) -> Any:
     """Serve as an invalid ``on_end`` or ``authorize``, because this function is not async."""
 
 
+async def of_one(only: Any) -> bool:
+    """Accept too few arguments for an ``authorize``."""
+    return True
+
+
+async def of_none() -> None:
+    """Accept too few arguments for an ``on_end``."""
+
+
 CONSTRUCTOR: list[Wrong] = [
     ({"database": 5}, TypeError, "a database is a URL, an asyncpg pool, .* not int"),
     ({"database": b"sqlite:///x"}, TypeError, "not bytes"),
@@ -52,6 +61,7 @@ CONSTRUCTOR: list[Wrong] = [
     ({"database": "streams.db"}, ValueError, "not the URL of a database"),
     ({"on_end": 5}, TypeError, "on_end must be an async function"),
     ({"on_end": plain_function}, TypeError, "on_end must be an async function"),
+    ({"on_end": of_none}, TypeError, r"on_end is called with \(body\), but .*of_none"),
     ({"allowed_origins": "https://a.example"}, TypeError, r"\['https://a\.example'\]"),
     ({"allowed_origins": ["a.example"]}, ValueError, "'a.example' is not an origin"),
     ({"allowed_origins": ["https://a.example/"]}, ValueError, "no path"),
@@ -79,7 +89,8 @@ def test_constructor_without_an_event_loop(given: dict[str, Any], told: str) -> 
 SETTINGS: list[tuple[Callable[..., object], str, list[Any]]] = [
     (Limits, "readers", [0, -1, 1.5, "5", None, True]),
     (Timing, "patience_s", [-1, "5", None, True, math.nan, math.inf]),
-    (Timing, "idle_s", [-1, "5", True, math.nan, math.inf]),
+    (Timing, "total_s", [0]),
+    (Timing, "idle_s", [0, -1, "5", True, math.nan, math.inf]),
     (FinerTiming, "sweep_s", [0, None]),
     (FinerTiming, "poll_s", [0]),
     (FinerTiming, "tidy_s", [0]),
@@ -184,6 +195,7 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.asgi(), TypeError, "who may use"),
     (lambda s, _: s.asgi(authorize=5), TypeError, "authorize must be an async function"),
     (
+        lambda s, _: s.asgi(authorize=of_one),
         TypeError,
         r"\(request, stream, action\), but .*of_one",
     ),
@@ -231,8 +243,8 @@ async def test_a_writers_end() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
         async with worker.streams.write("s") as writer:
-            with pytest.raises(ValueError, match=r"status must be one of .* not 'x'"):
-                await writer.finish("x")
+            with pytest.raises(ValueError, match=r"of 'done', 'error', .* not 'finished'"):
+                await writer.finish("finished")
             wrong: Any = 429
             with pytest.raises(TypeError, match=r"code must be a string, not int: use str\(429\)"):
                 await writer.finish("error", code=wrong)

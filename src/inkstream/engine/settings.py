@@ -172,7 +172,7 @@ class Timing:
                 f"{type(self).__name__}.{field.name}",
                 getattr(self, field.name),
                 none=field.default is None,
-                zero=field.name not in _PACES,
+                zero=field.name not in (*_PACES, "idle_s", "total_s"),
             )
         if self.lease_s < 3 * self.beat_s:
             raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Self
 
 from inkstream import wire
-from inkstream._arguments import check_text, one_of
+from inkstream._arguments import check_text
 from inkstream._errors import ShuttingDown, StoreUnavailable, StreamNotFound
 from inkstream._types import JSON, End, Page, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.engine import Engine
@@ -17,6 +17,9 @@ from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
 """The pause before another call of an unavailable store."""
+
+
+_FINAL = tuple(status for status in Status if status.ended)
 
 
 class StreamWriter:
@@ -86,10 +89,11 @@ class StreamWriter:
             MessageTooLarge: The result is larger than ``Limits.message_bytes``.
             WriterFenced, StoreUnavailable
         """
-        status = one_of("status", Status, status)
+        if status not in _FINAL:
+            words = ", ".join(repr(final.value) for final in _FINAL)
+            raise ValueError(f"status must be one of {words}, not {status!r:.80}")
+        status = Status(status)
         check_text(code=code, message=message)
-        if not status.ended:
-            raise ValueError(f"a stream ends done, error, cancelled or timeout, not {status}")
         await self._engine.writers.finish(self._writer, End(status, code, message, result))
 
     async def release(self) -> None:
