@@ -151,6 +151,36 @@ async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
             assert "a thread waited" not in done.err, command
 
 
+async def test_control_characters_are_escaped(
+    shell: Shell, streams: PersistentTextStreaming
+) -> None:
+    """An owner or a group cannot break a line of `ls` and `show`, or steer the terminal."""
+    async with streams:
+        await streams.create("s", owner="a\tb\n", group="\x1b[2J\x9b")
+    assert (await shell.run("ls")).out.split("\t")[4:6] == [r"a\tb\n", r"\x1b[2J\x9b"]
+    shown = (await shell.run("show", "s")).out
+    assert [line.split()[1] for line in shown.splitlines()[-2:]] == [r"a\tb\n", r"\x1b[2J\x9b"]
+
+
+async def test_a_name_that_is_not_utf8_is_wrong_usage(shell: Shell) -> None:
+    for command in (r"write --group", r"ls --owner", r"rm --all --owner"):
+        done = await shell.script(f"inkstream {command} \"$(printf '\\377')\"")
+        assert done.code == 2, (command, done)
+
+
+async def test_damaged_text_is_one_line(shell: Shell) -> None:
+    assert (await shell.run("write", "--id", "s", text=b"text")).code == 0
+    with contextlib.closing(sqlite3.connect(shell.folder / "streams.db")) as db, db:
+        for table in "segments", "live":
+            damaged = "CAST(x'ff' || substr(payload, 2) AS BLOB)"
+            db.execute(f"UPDATE inkstream_{table} SET payload = {damaged}")
+    for command in "cat", "follow":
+        done = await shell.run(command, "s")
+        assert done.code == 1, done
+        assert done.err.splitlines()[-1].startswith("inkstream: the stored text is damaged")
+    assert (await shell.run("verify")).code == 1
+
+
 async def test_taken_id_is_a_conflict(shell: Shell) -> None:
     assert (await shell.run("write", "--id", "x", text=b"")).code == 0
     assert (await shell.run("write", "--id", "x", text=b"")).code == 8

@@ -56,6 +56,9 @@ def test_complete_file_has_no_faults(path: Path) -> None:
         ("UPDATE inkstream_streams SET runs = '[0,7,999,8]'", "past its tail"),
         ("UPDATE inkstream_streams SET runs = '[0,0]'", "does not exist"),
         ("UPDATE inkstream_heads SET generation = 7", "head has 7"),
+        ("UPDATE inkstream_live SET payload = x'ff' || substr(payload, 2)", "not UTF-8"),
+        ("DROP TABLE inkstream_workers", "missing: table inkstream_workers"),
+        ("DROP TABLE inkstream_segments", "missing: table inkstream_segments"),
     ],
 )
 def test_damage(path: Path, damage: str, said: str) -> None:

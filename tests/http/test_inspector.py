@@ -135,6 +135,10 @@ async def test_the_list_is_filtered(client: httpx.AsyncClient) -> None:
         assert answer.status_code == 400, wrong
 
 
+async def test_an_id_that_is_not_utf8(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/ops/inspector/api/streams/%FF")).status_code == 400
+
+
 async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming) -> None:
     foreign = {"cookie": "session=1", "origin": "https://evil.example"}
     path = "/ops/inspector/api/streams/live/stop"

@@ -9,6 +9,7 @@ import click
 from inkstream._errors import StreamNotFound
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, say
+from inkstream.cli.names import names_option
 from inkstream.cli.output import is_terminal, write_json
 
 
@@ -44,8 +45,7 @@ async def _cancel(database: str, stream_ids: tuple[str, ...], as_json: bool) -> 
 @click.command("rm", epilog=EPILOG)
 @click.argument("stream_ids", metavar="[ID...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All streams of --owner, --group, or both.")
-@click.option("--owner", metavar="NAME", help="Only streams of this owner.")
-@click.option("--group", metavar="NAME", help="Only streams of this group.")
+@names_option("Only streams of this {}.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 @json_option

@@ -93,6 +93,9 @@ def errors_become_exits() -> Iterator[None]:
     except OutputFailed as exc:
         say(f"standard output cannot be written: {exc.strerror}")
         sys.exit(Exit.FAILED)
+    except UnicodeDecodeError as exc:
+        say(f"the stored text is damaged ({exc.reason}): `inkstream verify` finds the place")
+        sys.exit(Exit.FAILED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
     except InkstreamError as exc:

@@ -12,7 +12,7 @@ from inkstream._errors import StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
 from inkstream.cli.database import database_option, json_option, open_store, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
-from inkstream.cli.output import is_terminal, write_json, write_text
+from inkstream.cli.output import is_terminal, printable, write_json, write_text
 from inkstream.wire import end_object
 
 
@@ -65,7 +65,7 @@ def _ended(end: End, offset: str | None, as_json: bool) -> int:
         words = f": {end.message}" if end.message else ""
         if is_terminal(sys.stdout):
             write_text("\n")
-        say(f"the stream ended {end.status}{reason}{words}")
+        say(printable(f"the stream ended {end.status}{reason}{words}"))
     return exit_of(end.status)
 
 

@@ -14,9 +14,11 @@ import click
 from inkstream._types import Query, Status, StreamState
 from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit, say
+from inkstream.cli.names import names_option
 from inkstream.cli.output import (
     age_text,
     is_terminal,
+    printable,
     size_text,
     state_object,
     write_json,
@@ -41,8 +43,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 
 
 @click.command("ls", epilog=EPILOG)
-@click.option("--owner", metavar="NAME", help="Only streams of this owner.")
-@click.option("--group", metavar="NAME", help="Only streams of this group.")
+@names_option("Only streams of this {}.")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in Status]),
@@ -189,10 +190,10 @@ def _row(state: StreamState, now: float) -> tuple[str, ...]:
         state.status.value,
         size_text(state.size) if is_terminal(sys.stdout) else str(state.size),
         age_text(now - state.created_at),
-        state.owner or "-",
-        state.group or "-",
+        printable(state.owner or "-"),
+        printable(state.group or "-"),
         _silence(state, now),
-        state.code or "-",
+        printable(state.code or "-"),
     )
 
 

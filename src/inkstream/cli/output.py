@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from inkstream._types import JSON, StreamState
 from inkstream.wire import one_line
+
+_CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
 
 
 class OutputFailed(OSError):
@@ -66,6 +69,11 @@ def write_json(value: Mapping[str, Any]) -> None:
     """Write a JSON object as one line."""
     line = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     write_text(one_line(line).decode("utf-8", "surrogatepass") + "\n")
+
+
+def printable(text: str) -> str:
+    """Return text on one line, with escaped control characters, which could steer a terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def state_object(state: StreamState) -> dict[str, JSON]:

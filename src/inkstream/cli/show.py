@@ -10,7 +10,7 @@ import click
 from inkstream._types import End, StreamId
 from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit
-from inkstream.cli.output import age_text, size_text, write_json, write_text
+from inkstream.cli.output import age_text, printable, size_text, write_json, write_text
 from inkstream.operations.describe import describe
 from inkstream.operations.description import ReaderCounts, StreamDescription, WorkerDescription
 
@@ -39,7 +39,7 @@ async def _show(database: str, stream_id: str, as_json: bool) -> int:
     else:
         lines = _lines(description)
         width = max(len(name) for name, _ in lines)
-        write_text("".join(f"{name.ljust(width)}  {value}\n" for name, value in lines))
+        write_text("".join(f"{name.ljust(width)}  {printable(value)}\n" for name, value in lines))
     return Exit.DONE
 
 

@@ -20,6 +20,7 @@ import click
 from inkstream._types import Status
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, exit_of, say
+from inkstream.cli.names import names_option
 from inkstream.cli.output import OutputFailed, is_terminal, size_text, write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ _PROGRESS_S = 0.25
 
 @click.command("write", epilog=EPILOG)
 @click.option("--id", "stream_id", metavar="ID", help="The stream's id; random by default.")
-@click.option("--owner", metavar="NAME", help="The stream's owner.")
-@click.option("--group", metavar="NAME", help="The stream's group.")
+@names_option("The stream's {}.")
 @click.option("--takeover", is_flag=True, help="Continue --id after its writer died or let go.")
 @click.option("--tee", is_flag=True, help="Copy the input to standard output as well.")
 @database_option

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from inkstream._errors import InkstreamError
+from inkstream._errors import InkstreamError, InvalidStreamId
 from inkstream._types import Query, Status, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.http.asgi import only_true, place_of, refuse_other
@@ -89,7 +89,11 @@ class Inspector:
     ) -> Response:
         if not await self._authorize(request, action):
             return Problem(403, "forbidden", "You may not do this.")
-        return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
+        try:
+            ids = [StreamId(unquote(part, errors="strict")) for part in name]
+        except UnicodeDecodeError as exc:
+            raise InvalidStreamId(name[0]) from exc
+        return await answer(request, *ids)
 
     async def _page(self, request: Request) -> Response:
         if not request.scope["path"].endswith("/"):

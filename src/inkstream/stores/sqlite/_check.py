@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from typing import Any, Final
 from inkstream._types import Status
 from inkstream.stores._check import index_fault, run_faults
 from inkstream.stores.sqlite import _rows
-from inkstream.stores.sqlite._connection import SQL, Settings, connect, database_path
+from inkstream.stores.sqlite._connection import SCHEMA, SQL, Settings, connect, database_path
 from inkstream.stores.sqlite._jobs import wrapped
 
 _MOST: Final = 1_000
@@ -20,9 +22,10 @@ _MOST: Final = 1_000
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
     """Compare each stream's segments with the stream's state; return a list of faults.
 
-    The check begins with SQLite's own quick check. Then it finds gaps and overlaps between
-    segments, wrong sizes and indexes, wrong runs, and ends that do not fit the status. The check
-    reads one snapshot, and writers may run meanwhile. The call blocks.
+    The check begins with SQLite's own quick check. Then it finds missing tables, gaps and overlaps
+    between segments, wrong sizes and indexes, text that is not UTF-8, wrong runs, and ends that do
+    not fit the status. The check reads one snapshot, and writers may run meanwhile. The call
+    blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.
@@ -49,6 +52,10 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
     for (said,) in db.execute("PRAGMA quick_check(100)"):
         if said != "ok":
             yield f"SQLite: {said}"
+    missing = _missing(db)
+    yield from (f"missing: {name}" for (name,) in missing)
+    if any(name.startswith("table") for (name,) in missing):
+        return
     for what, sql in ("state", SQL.lost_states), ("segments", SQL.lost_segments):
         for (internal_id,) in db.execute(sql):
             yield f"{what} of no stream: internal id {internal_id}"
@@ -57,24 +64,41 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
             yield f"stream {row[1]!r} ({row[0]}): {fault}"
 
 
+def _missing(db: sqlite3.Connection) -> list[tuple[str]]:
+    """Return the tables and indexes that the file should have and does not have."""
+    names = "SELECT type || ' ' || name FROM sqlite_schema"
+    with contextlib.closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(SCHEMA)
+        return sorted({*model.execute(names)} - {*db.execute(names)})
+
+
+def _text_fault(payload: bytes, index: bytes) -> str | None:
+    """Return what is wrong with a segment's text. A segment of a byte stream has no index."""
+    if index:
+        try:
+            payload.decode()
+        except UnicodeDecodeError as exc:
+            return f"is not UTF-8 at byte {exc.start}"
+    return None
+
+
 def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
     internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row[:11]
     live = db.execute(SQL.checked_chain, (last_live, internal_id)).fetchall()[::-1]
     if len(live) != chain:
         yield f"it says {chain} live rows and has {len(live)}"
     at, total = begin, 0
-    for position, count, bytes_, index in [
-        *db.execute(SQL.checked_segments, (internal_id,)),
-        *live,
-    ]:
+    for position, count, payload, index in itertools.chain(
+        db.execute(SQL.checked_segments, (internal_id,)), live
+    ):
         if position != at:
             what = "a gap" if position > at else "an overlap"
             yield f"{what} between positions {at} and {position}"
-        fault = index_fault(count, bytes_, index)
+        fault = index_fault(count, len(payload), index) or _text_fault(payload, index)
         if fault is not None:
             yield f"the segment at {position} {fault}"
         at = position + count
-        total += bytes_
+        total += len(payload)
     if at != tail:
         yield f"its tail is {tail}, and its messages end at {at}"
     if total != size:

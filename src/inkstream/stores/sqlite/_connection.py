@@ -17,7 +17,7 @@ from inkstream.stores.sqlite._forks import check_inherited, check_locked
 from inkstream.stores.sqlite._open_files import LastOpened
 
 SQL: Final = load(__package__, "queries.sql")
-_SCHEMA: Final = load(__package__, "schema.sql").schema
+SCHEMA: Final = load(__package__, "schema.sql").schema
 SCHEMA_VERSION: Final = 1
 
 _NETWORK_FILESYSTEMS: Final = frozenset(
@@ -207,7 +207,7 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     try:
         # Without working file locks, another process may have created the tables just now.
         if not _has_schema(connection):
-            for statement in _SCHEMA.split(";\n"):
+            for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
         (version,) = connection.execute(SQL.schema_version).fetchone()
         if version != SCHEMA_VERSION:

@@ -310,20 +310,20 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 ORDER BY s.internal_id;
 
 -- name: checked_segments
--- A stream's merged segments, without their text.
-SELECT position, count, length(payload), message_ends FROM inkstream_segments
+-- A stream's merged segments.
+SELECT position, count, CAST(payload AS BLOB), message_ends FROM inkstream_segments
 WHERE internal_id = ? ORDER BY position;
 
 -- name: checked_chain
--- A stream's live rows, newest first, without their text.
-WITH RECURSIVE chain (id, prev, position, count, size, message_ends) AS (
-    SELECT id, prev, position, count, length(payload), message_ends
+-- A stream's live rows, newest first.
+WITH RECURSIVE chain (id, prev, position, count, payload, message_ends) AS (
+    SELECT id, prev, position, count, CAST(payload AS BLOB), message_ends
     FROM inkstream_live WHERE id = ?1 AND internal_id = ?2
     UNION ALL
-    SELECT l.id, l.prev, l.position, l.count, length(l.payload), l.message_ends
+    SELECT l.id, l.prev, l.position, l.count, CAST(l.payload AS BLOB), l.message_ends
     FROM chain JOIN inkstream_live l ON l.id = chain.prev WHERE l.internal_id = ?2
 )
-SELECT position, count, size, message_ends FROM chain;
+SELECT position, count, payload, message_ends FROM chain;
 
 -- name: lost_states
 -- Streams that lack one of their two rows: the row in inkstream_streams, or the head.
