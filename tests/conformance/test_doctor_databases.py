@@ -67,6 +67,14 @@ def test_sqlite_problems(file: Path) -> None:
         examined(file.with_name("other.db"))
 
 
+def test_sqlite_that_cannot_be_read(file: Path) -> None:
+    """The doctor keeps what it found before it tried to read a damaged file."""
+    file.write_bytes(b"damage " * 10_000)
+    found = examined(file)
+    assert wrong(found) == {"read"}
+    assert {finding.check for finding in found} >= {"place", "permissions", "disk", "version"}
+
+
 def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large file that consists mostly of free pages is a problem."""
     db = sqlite3.connect(file)

@@ -78,6 +78,14 @@ def test_every_result_code_is_mapped(name: str) -> None:
     assert "the.db" in str(mapped)
 
 
+@pytest.mark.parametrize("name", ["SHMOPEN", "SHMSIZE", "SHMMAP"])
+def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
+    """On a full disk, even a read fails, because SQLite cannot make the ``-shm`` file."""
+    exc = sqlite3.OperationalError("disk I/O error")
+    exc.sqlite_errorcode = getattr(sqlite3, f"SQLITE_IOERR_{name}")
+    assert "is the disk full?" in str(translate(exc, "the.db"))
+
+
 def test_the_table_is_complete() -> None:
     """``TABLE`` has every primary code of this version of Python's sqlite3."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from inkstream._errors import StoreUnavailable
+from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.operations.doctor.findings import Finding, Verdict, fine
 from inkstream.stores.sqlite import (
     FileFacts,
@@ -33,7 +33,7 @@ def examine(url: str) -> list[Finding]:
     """Return the findings about a file.
 
     Raises:
-        StoreUnavailable: The file does not exist, or cannot be read.
+        StoreUnavailable: The file does not exist.
     """
     path, companions = file_and_companions(url)
     if not path.exists():
@@ -42,10 +42,14 @@ def examine(url: str) -> list[Finding]:
     if found[0].verdict is Verdict.PROBLEM:
         return found  # in an unsuitable place, opening the file could damage it
     found.append(_version())
-    if not has_tables(path):  # another program's file; facts_of would leave a lock file beside it
+    try:
+        # Another program's file has no tables, and facts_of would leave a lock file beside it.
+        facts = facts_of(path) if has_tables(path) else None
+    except InkstreamError as exc:
+        return [*found, Finding("read", Verdict.PROBLEM, str(exc))]
+    if facts is None:
         message = "it has no inkstream tables"
         return [*found, _problem("migrations", message, "start the application once")]
-    facts = facts_of(path)
     return [*found, _migrations(facts), _log(facts), _free(facts)]
 
 

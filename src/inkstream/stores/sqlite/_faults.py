@@ -33,6 +33,13 @@ _UNAVAILABLE: Final = {
     sqlite3.SQLITE_FORMAT: "the file is not a SQLite database",
 }
 
+_SHM: Final = {
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
+"""Errors of the ``-shm`` file, which also a read must make before it can open the database."""
+
 
 def primary_code(exc: sqlite3.Error) -> int:
     """Return the primary result code of one of SQLite's errors; 0 if the error has none."""
@@ -52,7 +59,10 @@ def translate(exc: Exception, database: str, *, committing: bool = False) -> Ink
     if code == sqlite3.SQLITE_TOOBIG:
         return InvalidInput(f"{database}: a value is larger than SQLite can store")
     if code in _UNAVAILABLE:
-        why = f"{database}: {_UNAVAILABLE[code]} ({exc})"
+        remedy = _UNAVAILABLE[code]
+        if getattr(exc, "sqlite_errorcode", None) in _SHM:
+            remedy = "its -shm file cannot be made; is the disk full?"
+        why = f"{database}: {remedy} ({exc})"
         if committing and loses_outcome(exc):
             return OutcomeUnknown(f"{why}; this happened in a commit, which may have succeeded")
         return StoreUnavailable(why)
