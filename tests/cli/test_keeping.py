@@ -128,7 +128,8 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
         assert "there is no database" in done.err
     assert list(shell.folder.iterdir()) == []
     absent = f"sqlite:///{shell.folder / 'absent' / 'x.db'}"
-    for command in (["write"], ["demo", "--port", "0"]):
+    serve = ["serve", "--allow-anonymous", "--port", "0"]
+    for command in (["write"], ["demo", "--port", "0"], serve):
         done = await shell.run(*command, "--database", absent)
         assert (done.code, done.out) == (7, ""), command
         assert done.err.count("\n") == 1, "the error must be one line"

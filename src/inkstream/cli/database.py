@@ -107,6 +107,14 @@ async def open_store(database: str, *, create: bool = False) -> AsyncIterator[St
         await store.close()
 
 
+async def try_database(database: str) -> None:
+    """Open a server's database once, so that an error is printed before the server's address."""
+    from inkstream.facade.streaming import PersistentTextStreaming
+
+    async with PersistentTextStreaming(database):
+        pass
+
+
 async def _check_existence(database: str, *, create: bool) -> None:
     if database.startswith("memory:"):
         raise click.UsageError("memory:// exists only inside one process: name another database")

@@ -8,7 +8,7 @@ import socket
 
 import click
 
-from inkstream.cli.database import database_option, json_option
+from inkstream.cli.database import database_option, json_option, try_database
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
 from inkstream.cli.output import write_json, write_text
 from inkstream.facade.databases import is_postgres, name_of
@@ -49,7 +49,7 @@ def command(port: int, database: str, as_json: bool) -> None:
         timeout_graceful_shutdown=12,
     )
     with errors_become_exits():
-        asyncio.run(_try(database))
+        asyncio.run(try_database(database))
         try:
             listener = _listen(port)
         except OSError as exc:
@@ -72,14 +72,6 @@ def command(port: int, database: str, as_json: bool) -> None:
                     "Ctrl-C stops it\n"
                 )
             uvicorn.Server(config).run(sockets=[listener])
-
-
-async def _try(database: str) -> None:
-    """Open the database once, so that an error is printed before the address is printed."""
-    from inkstream.facade.streaming import PersistentTextStreaming
-
-    async with PersistentTextStreaming(database):
-        pass
 
 
 def _listen(port: int) -> socket.socket:

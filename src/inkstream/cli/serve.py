@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import ipaddress
 import os
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from inkstream.cli.database import database_option
+from inkstream.cli.database import database_option, try_database
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
 from inkstream.cli.output import write_text
 
@@ -110,6 +111,7 @@ def command(
         max_streams=max_streams,
     )
     with errors_become_exits():
+        asyncio.run(try_database(database))
         _serve(config, host, port, workers)
 
 
