@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -65,6 +66,13 @@ def test_sqlite_problems(file: Path) -> None:
     assert wrong(examined(file)) == {"permissions"}
     with pytest.raises(StoreUnavailable, match="there is no database"):
         examined(file.with_name("other.db"))
+
+
+def test_sqlite_of_another_user(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private file of another user is not called read-only."""
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).is_dir())
+    (place,) = (finding for finding in examined(file) if finding.check == "place")
+    assert f"its owner is user {file.stat().st_uid}, its mode 600" in place.message
 
 
 def test_sqlite_that_cannot_be_read(file: Path) -> None:

@@ -116,10 +116,15 @@ async def try_database(database: str) -> None:
 
 
 async def _check_existence(database: str, *, create: bool) -> None:
+    from inkstream._errors import StoreUnavailable
+
     if database.startswith("memory:"):
         raise click.UsageError("memory:// exists only inside one process: name another database")
     if database.startswith("sqlite:") and not create:
-        await asyncio.to_thread(_check_tables, database)
+        try:
+            await asyncio.to_thread(_check_tables, database)
+        except OSError as exc:  # this user may not look into the directory
+            raise StoreUnavailable(str(exc)) from exc
 
 
 def _check_tables(database: str) -> None:

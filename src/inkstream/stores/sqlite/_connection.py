@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,8 @@ def check_place(path: Path) -> None:
 
     Raises:
         StoreUnavailable: The directory is missing, read-only, or on a filesystem whose locks are
-            not reliable; or the file is read-only or has a second name (a hard link).
+            not reliable; or this user may not write the file; or the file has a second name (a hard
+            link).
     """
     directory = path.parent
     if not directory.is_dir():
@@ -80,7 +82,11 @@ def check_place(path: Path) -> None:
             f"{path}: the directory {directory} is not writable, but SQLite keeps its log there"
         )
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise StoreUnavailable(f"{path}: the file is read-only; make it writable")
+        status = path.stat()
+        raise StoreUnavailable(
+            f"{path}: this user may not write the file (its owner is user {status.st_uid}, its "
+            f"mode {stat.S_IMODE(status.st_mode):o}): run as its owner, or change its rights"
+        )
     if path.is_file() and path.stat().st_nlink > 1:
         raise StoreUnavailable(
             f"{path} has another name (a hard link), and SQLite keeps a log for each name: a "
