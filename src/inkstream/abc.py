@@ -93,7 +93,7 @@ class Store(Protocol):
     """
 
     async def open(self, worker: str) -> None:
-        """Open the store for ``worker``, and take the worker's lock.
+        """Open the store for ``worker``. Take the worker's lock now, or before its first write.
 
         Other workers learn from the lock whether this worker lives. The lock becomes free when the
         process ends in any way. A store may have no such lock (see ``WorkerState.locked``).
@@ -102,9 +102,10 @@ class Store(Protocol):
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
         change its generation whenever committed messages may have been lost, for instance in a
         restore from a backup or in a failover. Such a loss may happen while no worker lives. So
-        ``open`` must change the generation, unless another living worker could already commit
-        before this call. The store must also change its generation when this worker finds that
-        messages of its own commits are missing. A change without such a loss does no harm.
+        the store must change the generation before the worker's first write, unless another living
+        worker could already commit before this write. The store must also change its generation
+        when this worker finds that messages of its own commits are missing. A change without such a
+        loss does no harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
@@ -10,7 +11,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from inkstream import PersistentTextStreaming, StoreError
+from inkstream._types import NewStream, Query, StreamId
 from inkstream.cli.exits import Exit
+from inkstream.stores.postgres import PostgresStore
 from tests import postgres_server
 from tests.cli.command import Shell
 
@@ -66,6 +70,53 @@ async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
     }
     assert (await shell.run("sql", "--after", "9999")).out == ""
     assert (await shell.run("sql", "--schema", "a;b")).code == Exit.USAGE
+
+
+async def test_questions_write_nothing(shell: Shell) -> None:
+    """G12: `show`, `ls` and `cat` answer from a server or with a role that writes nothing."""
+    own = await asyncio.to_thread(postgres_server.own_server)
+    try:
+        url = await own.make_database()
+        async with PersistentTextStreaming(url) as streams:
+            await streams.create("s")
+            async with streams.write("s") as writer:
+                await writer.append("text")
+        await execute(
+            url,
+            "CREATE ROLE asks LOGIN; GRANT USAGE ON SCHEMA inkstream TO asks;"
+            "GRANT SELECT ON ALL TABLES IN SCHEMA inkstream TO asks",
+        )
+        standby = await asyncio.to_thread(own.standby)
+        try:
+            await own.caught_up(standby)
+            standing = url.replace(f":{own.port}/", f":{standby.port}/")
+            asking = url.replace("//postgres:", "//asks:")
+            for there, remedy in (
+                (standing, "target_session_attrs=read-write"),
+                (asking, "inkstream doctor --database"),
+            ):
+                store = PostgresStore(there)
+                await store.open("asks")
+                assert (await store.read(StreamId("s"), 0, 100)).segments
+                assert await store.find(Query())
+                await store.roster()
+                with pytest.raises(StoreError, match=remedy):
+                    await store.create(NewStream(stream_id=StreamId("t"), created_at=0.0))
+                await store.close()
+            await own.take_no_writes(True)
+            shell.environment["INKSTREAM_DATABASE"] = url
+            for question, said in (
+                (("show", "s"), "It is complete."),
+                (("ls",), "s\tdone"),
+                (("cat", "s"), "text"),
+            ):
+                done = await shell.run(*question)
+                assert (done.code, done.err) == (Exit.DONE, "")
+                assert said in done.out
+        finally:
+            await asyncio.to_thread(standby.destroy)
+    finally:
+        await asyncio.to_thread(own.destroy)
 
 
 async def test_sqlite_needs_no_migrate(shell: Shell) -> None:

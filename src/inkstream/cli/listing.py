@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import click
 
-from inkstream._types import Query, Status, StreamState
+from inkstream._types import Status, StreamState
 from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit, say
 from inkstream.cli.names import names_option
@@ -29,7 +29,6 @@ _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
 """The colour of a line on a terminal, by the stream's status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
 
@@ -161,17 +160,18 @@ async def _find(
     oldest: float | None,
 ) -> tuple[list[StreamState], str | None]:
     """Return the wanted streams, and a cursor for the next page if the limit left out streams."""
+    from inkstream.facade.calls import listing
+
     found: list[StreamState] = []
-    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
-        raise click.UsageError(f"{cursor!r:.80} is not a cursor: pass one that ls has printed")
-    before = None if cursor is None else int(cursor)
-    statuses = None if status is None else (Status(status),)
     async with open_store(database) as store:
         while True:
-            states = await store.find(
-                Query(owner=owner, group=group, statuses=statuses, before=before, limit=_PAGE)
-            )
-            for state in states:
+            try:
+                page = await listing(
+                    store.find, owner=owner, group=group, status=status, cursor=cursor, limit=_PAGE
+                )
+            except ValueError as exc:
+                raise click.UsageError(str(exc)) from exc
+            for state in page.streams:
                 if oldest is not None and state.created_at < oldest:
                     return found, None
                 if not wanted(state):
@@ -179,9 +179,9 @@ async def _find(
                 if limit is not None and len(found) == limit:
                     return found, str(found[-1].internal_id)
                 found.append(state)
-            if len(states) < _PAGE:
+            cursor = page.cursor
+            if cursor is None:
                 return found, None
-            before = states[-1].internal_id
 
 
 def _row(state: StreamState, now: float) -> tuple[str, ...]:

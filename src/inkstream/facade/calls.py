@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from inkstream import wire
@@ -361,22 +361,14 @@ class Calls(Lifespan):
             cursor: ``Listing.cursor`` of the page before.
             limit: The largest number of streams to return.
         """
-        check_names(owner=owner, group=group)
-        check_count("limit", limit)
-        if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
-            raise ValueError(f"{cursor!r:.80} is not a cursor: pass Listing.cursor")
-        states = await self.engine.readers.find(
-            Query(
-                owner=owner,
-                group=group,
-                statuses=None if status is None else (one_of("status", Status, status),),
-                before=None if cursor is None else int(cursor),
-                limit=limit + 1,
-            )
+        return await listing(
+            self.engine.readers.find,
+            owner=owner,
+            group=group,
+            status=status,
+            cursor=cursor,
+            limit=limit,
         )
-        more = len(states) > limit
-        states = states[:limit]
-        return Listing(states, str(states[-1].internal_id) if more else None)
 
     async def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
@@ -492,6 +484,34 @@ class Calls(Lifespan):
         if not belongs(page.state, owner, group):
             raise StreamNotFound(stream_id)
         return page.state
+
+
+async def listing(
+    find: Callable[[Query], Awaitable[list[StreamState]]],
+    *,
+    owner: str | None = None,
+    group: str | None = None,
+    status: Status | str | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> Listing:
+    """Return a page of streams, as ``Calls.list`` does, from the streams that ``find`` returns."""
+    check_names(owner=owner, group=group)
+    check_count("limit", limit)
+    if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
+        raise ValueError(f"{cursor!r:.80} is not a cursor: pass Listing.cursor")
+    states = await find(
+        Query(
+            owner=owner,
+            group=group,
+            statuses=None if status is None else (one_of("status", Status, status),),
+            before=None if cursor is None else int(cursor),
+            limit=limit + 1,
+        )
+    )
+    more = len(states) > limit
+    states = states[:limit]
+    return Listing(states, str(states[-1].internal_id) if more else None)
 
 
 def belongs(state: StreamState, owner: str | None, group: str | None) -> bool:

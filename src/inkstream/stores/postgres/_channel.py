@@ -47,7 +47,10 @@ class Channel:
         await self._send(self.name, payload)
 
     async def _begin(self, connection: asyncpg.Connection[Any]) -> None:
-        await connection.add_listener(self.name, self._receive)
+        try:
+            await connection.add_listener(self.name, self._receive)
+        except asyncpg.ReadOnlySQLTransactionError:
+            return  # a standby: readers poll, and the session soon looks for a server that writes
         if self._on_listening is not None:
             self._on_listening()
 

@@ -97,6 +97,11 @@ class Connections:
         self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether ``open`` was called, and ``close`` was not."""
+        return self._open
+
     async def close(self) -> None:
         """Let running statements finish, then close the pool if ``open`` created the pool."""
         self._open = False
@@ -147,12 +152,14 @@ class Connections:
         *args: object,
         writing: bool,
         timeout_s: float = _STATEMENT_S,
+        inside: bool = False,
     ) -> Sequence[Sequence[Any]]:
         """Execute one statement and return its rows.
 
         After a deadlock or a serialization failure, the statement is sent again, 7 times at most.
+        ``inside`` says that the caller is in ``under_way``, so that ``close`` waits for this call.
         """
-        with self.under_way():
+        with contextlib.nullcontext() if inside else self.under_way():
             for attempt in range(1, _TRIES + 1):
                 async with self._connection() as connection:
                     try:

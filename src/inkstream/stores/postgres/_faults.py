@@ -84,7 +84,15 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
     if code in _SCHEMA:
         return SchemaOutdated(f"the database lacks a part of inkstream's schema ({exc}): {migrate}")
     if code == "42501":
-        return StoreError(f"the database role lacks a privilege that inkstream needs: {exc}")
+        return StoreError(
+            f"the database role lacks a privilege that inkstream needs: {exc}; `inkstream doctor "
+            "--database URL` names all that are missing"
+        )
+    if condemns(exc) and not code.startswith("57P"):
+        return StoreUnavailable(
+            f"PostgreSQL takes no writes ({code}): {exc}; if it is a standby, give the URL of the "
+            "primary, or both hosts with target_session_attrs=read-write"
+        )
     if code in _PREPARED:
         return StoreUnavailable(
             f"PostgreSQL lost a prepared statement ({exc}): if a transaction pooler is in front of "

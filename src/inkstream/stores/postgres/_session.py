@@ -67,12 +67,17 @@ class Session:
     ) -> None:
         """Call ``on_connect`` with the current connection now, and with every new connection.
 
-        If ``on_connect`` fails on the current connection, ``attach`` raises the error. If
-        ``on_connect`` fails on a later connection, the session replaces that connection.
+        If ``on_connect`` fails on the current connection, ``attach`` raises the error, and nothing
+        is attached. If ``on_connect`` fails on a later connection, the session replaces that
+        connection.
         """
         self._on_connect.append(on_connect)
         if self._connection is not None:
-            await on_connect(self._connection)
+            try:
+                await on_connect(self._connection)
+            except BaseException:
+                self.forget(on_connect)
+                raise
 
     async def detach(
         self,
@@ -80,12 +85,17 @@ class Session:
         undo: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
     ) -> None:
         """Stop calling ``on_connect``, and call ``undo`` with the current connection."""
-        self._on_connect.remove(on_connect)
+        self.forget(on_connect)
         if self._connection is not None:
             try:
                 await undo(self._connection)
             except DRIVER_ERRORS:
                 self.renew()
+
+    def forget(self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]) -> None:
+        """Call ``on_connect`` with no further connection, if it was attached."""
+        if on_connect in self._on_connect:
+            self._on_connect.remove(on_connect)
 
     def renew(self) -> None:
         """Replace the connection, for example because the server takes no writes."""

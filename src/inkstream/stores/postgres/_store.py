@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -130,9 +130,11 @@ class PostgresStore:
         if direct is not None and not direct.pooler:
             self._session = Session(
                 lambda: connect(direct),
-                self._lock_worker,
+                self._set_keepalives,
                 lambda: self._unlock_worker(released=False),
             )
+        self._writes = False
+        self._first_write = asyncio.Lock()
         self._locks = _locks.Locks()
         self._worker = ""
         self._identity: str | None = None
@@ -144,12 +146,15 @@ class PostgresStore:
 
     async def open(self, worker: str) -> None:
         self._worker = worker
+        self._writes = False
+        self._first_write = asyncio.Lock()
         await self._connections.open()
         try:
             await self._check_schema()
-            await self._connections.fetch(self._sql["draw_if_alone"], writing=False)
             if self._session is not None:
-                await self._open_session(self._session)
+                self._session.forget(self._lock_worker)
+                with self._translated():
+                    await self._session.open()
         except BaseException:
             await self._connections.close()
             raise
@@ -178,11 +183,26 @@ class PostgresStore:
         )
         self._note_clock(now)
 
-    async def _open_session(self, session: Session) -> None:
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            await session.open()
+            yield
         except DRIVER_ERRORS as exc:
             raise translate(exc, writing=False, migrate=self._migrate) from exc
+
+    async def _before_write(self) -> None:
+        """Before this worker's first write, begin a new generation if due, and take the lock.
+
+        ``open`` writes nothing, so that `inkstream show` works while the database takes no writes.
+        """
+        async with self._first_write:
+            if not self._writes:
+                draw = self._sql["draw_if_alone"]
+                await self._connections.fetch(draw, writing=False, inside=True)
+                if self._session is not None:
+                    with self._translated():
+                        await self._session.attach(self._lock_worker)
+                self._writes = True
 
     async def close(self) -> None:
         if self._session is not None:
@@ -196,7 +216,6 @@ class PostgresStore:
             self._session.renew()
 
     async def _lock_worker(self, connection: asyncpg.Connection[Any]) -> None:
-        await self._set_keepalives(connection)
         await connection.execute(self._sql["lock_worker"], self._worker, timeout=_HEARTBEAT_S)
 
     async def _set_keepalives(self, connection: asyncpg.Connection[Any]) -> None:
@@ -212,6 +231,8 @@ class PostgresStore:
                 )
 
     async def _unlock_worker(self, *, released: bool) -> None:
+        if not self._writes:
+            return
         with contextlib.suppress(StoreError):
             await self._connections.fetch(
                 self._sql["unlock_worker"],
@@ -337,10 +358,22 @@ class PostgresStore:
     ) -> Sequence[Sequence[Any]]:
         if connection is None:
             # Only a read waits for its turn, because a commit must never wait for readers.
-            turn = contextlib.nullcontext() if writing else self._connections.reading()
+            turn = self._writing() if writing else self._connections.reading()
             async with turn:
-                return await self._connections.fetch(self._sql[name], *args, writing=writing)
+                return await self._connections.fetch(
+                    self._sql[name], *args, writing=writing, inside=True
+                )
+        if writing and self._connections.is_open:
+            async with self._writing():
+                pass
         return await _foreign.fetch(connection, self._sql[name], args, self._migrate)
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        with self._connections.under_way():
+            if not self._writes:
+                await self._before_write()
+            yield
 
     # Workers and housekeeping ----------------------------------------------------------------
 
@@ -348,6 +381,8 @@ class PostgresStore:
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
     ) -> list[WorkerState]:
         async def look(beat: bool, forget: Sequence[str]) -> list[_locks.Row]:
+            if beat and not self._writes:
+                await self._before_write()
             rows = await self._connections.fetch(
                 self._sql["heartbeat"],
                 self._worker,
