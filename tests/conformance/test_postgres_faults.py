@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,7 +19,15 @@ import pytest
 from inkstream import wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
 from inkstream._types import Change, Committed, Group, NewStream, Query, StreamId, StreamState
-from inkstream.stores.postgres import PostgresStore, _session, migrate, verify
+from inkstream.stores.postgres import (
+    PostgresStore,
+    _migrate,
+    _session,
+    _store,
+    check_streams,
+    migrate,
+    verify,
+)
 from inkstream.stores.postgres._locks import CONFIRM_S
 from tests import postgres_server
 
@@ -391,3 +400,39 @@ async def test_a_closed_store_is_seen_dead_at_once(
     began = time.monotonic()
     assert (await locks(stores[0]))["three"] is False
     assert time.monotonic() - began < CONFIRM_S
+
+
+async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: if another session locks the tables, a question ends soon, and says so."""
+    monkeypatch.setattr(_migrate, "ANSWER_S", 1.0)
+    monkeypatch.setattr(_store, "ANSWER_S", 1.0)
+
+    async def open_store() -> None:
+        await PostgresStore(url).open("asks")
+
+    other = await asyncpg.connect(url)
+    try:
+        for table, questions in (
+            ("migrations", (open_store, lambda: migrate(url), lambda: verify(url))),
+            ("segments", (lambda: check_streams(url),)),
+        ):
+            async with other.transaction():
+                await other.execute(f"LOCK inkstream.{table} IN ACCESS EXCLUSIVE MODE")
+                for question in questions:
+                    with pytest.raises(StoreUnavailable, match="another session keeps a lock"):
+                        await question()
+    finally:
+        await other.close()
+
+
+async def test_a_server_that_cannot_be_reached() -> None:
+    """G12: the error says that no connection was made, not that one was lost or none was free."""
+    with socket.create_server(("127.0.0.1", 0)) as paused:
+        port = paused.getsockname()[1]
+        url = f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable&connect_timeout=1"
+        for connect in (lambda: PostgresStore(url).open("asks"), lambda: migrate(url)):
+            with pytest.raises(StoreUnavailable, match="accepted no connection in time"):
+                await connect()
+    for connect in (lambda: PostgresStore(url).open("asks"), lambda: migrate(url)):
+        with pytest.raises(StoreUnavailable, match="no connection to PostgreSQL is possible"):
+            await connect()

@@ -11,7 +11,7 @@ import asyncpg
 from inkstream._types import Status
 from inkstream.stores._check import index_fault, run_faults
 from inkstream.stores.postgres._address import Address, in_schema, schema_name
-from inkstream.stores.postgres._migrate import connected
+from inkstream.stores.postgres._migrate import connected, limit_waits
 
 _STREAMS: Final = """
 SELECT coalesce(h.internal_id, s.internal_id) AS internal_id, s.stream_id,
@@ -74,6 +74,7 @@ async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
         connected(address) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await limit_waits(connection)
         stored = _sums(_rows(connection, in_schema(_SEGMENTS, schema)))
         here = await anext(stored, None)
         async for row in _rows(connection, in_schema(_STREAMS, schema)):

@@ -18,13 +18,17 @@ from inkstream.stores.postgres._faults import (
     condemns,
     is_retryable,
     translate,
+    unreachable,
     without_frames,
 )
 
 _CLOSE_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
 _STATEMENT_S: Final = 30.0
+ANSWER_S: Final = 10.0
+"""How long a check of the schema waits, for example for a lock."""
 _TRIES: Final = 8
+_NONE_FREE: Final = "no connection to PostgreSQL was free in time"
 
 
 if TYPE_CHECKING:
@@ -140,7 +144,7 @@ class Connections:
                 async with asyncio.timeout(_ACQUIRE_S):
                     await self._readers.acquire()
             except TimeoutError as exc:
-                raise StoreUnavailable("no connection to PostgreSQL was free in time") from exc
+                raise StoreUnavailable(_NONE_FREE) from exc
             try:
                 yield
             finally:
@@ -195,12 +199,10 @@ class Connections:
         assert pool is not None
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
-        except TimeoutError as exc:
-            raise StoreUnavailable(
-                "no connection to PostgreSQL was free in time"
-            ) from without_frames(exc)
         except DRIVER_ERRORS as exc:
-            error = translate(exc, writing=False, migrate=self._migrate)
+            if isinstance(exc, TimeoutError) and pool.get_size() == pool.get_max_size():
+                raise StoreUnavailable(_NONE_FREE) from without_frames(exc)
+            error = unreachable(exc, self._migrate)
             if not isinstance(error, StoreUnavailable):
                 error = StoreUnavailable(f"PostgreSQL refused a connection: {exc}")
             raise error from without_frames(exc)

@@ -15,6 +15,9 @@ _LOST_CLASS: Final = ("08", "57P01", "57P02", "57P05", "25P03")
 _OWN_FAULT: Final = ("22", "23", "42")
 _PREPARED: Final = frozenset({"26000", "42P05", "08P01"})
 _CONDEMNING: Final = ("25006", "57P", "0A000", "55000")
+_LOCKED: Final = (
+    "another session keeps a lock (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock')"
+)
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -98,6 +101,8 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
             f"PostgreSQL lost a prepared statement ({exc}): if a transaction pooler is in front of "
             "it, add ?pooler=true to the URL"
         )
+    if code == "55P03":
+        return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}; {_LOCKED}")
     if code.startswith(_LOST_CLASS):
         return _lost(exc, writing)
     if code.startswith(_OWN_FAULT):
@@ -105,7 +110,19 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
     return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}")
 
 
+def unreachable(exc: Exception, migrate: str) -> Exception:
+    """Return the error to raise for a driver's error ``exc`` of an attempt to connect."""
+    if isinstance(exc, TimeoutError):
+        return StoreUnavailable("PostgreSQL accepted no connection in time")
+    if sqlstate(exc) is None and isinstance(exc, OSError):
+        return StoreUnavailable(f"no connection to PostgreSQL is possible: {exc!r}")
+    return translate(exc, writing=False, migrate=migrate)
+
+
 def _lost(exc: Exception, writing: bool) -> StoreUnavailable:
+    if isinstance(exc, TimeoutError):
+        said = f"PostgreSQL did not answer in time: it is paused or overloaded, or {_LOCKED}"
+        return OutcomeUnknown(said) if writing else StoreUnavailable(said)
     if writing:
         return OutcomeUnknown(f"the connection to PostgreSQL was lost during a commit: {exc!r}")
     return StoreUnavailable(f"the connection to PostgreSQL was lost: {exc!r}")

@@ -22,8 +22,8 @@ import asyncpg
 
 from inkstream._errors import SchemaOutdated, StoreError
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
-from inkstream.stores.postgres._connections import connect
-from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
+from inkstream.stores.postgres._connections import ANSWER_S, connect
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,6 +214,7 @@ async def verify(url: object, *, schema: str | None = None) -> list[str]:
         transaction = connection.transaction()
         await transaction.start()
         try:
+            await limit_waits(connection)
             await connection.execute(f"CREATE SCHEMA {scratch}")
             await connection.execute(await asyncio.to_thread(schema_sql, scratch))
             wanted = await _catalogue(connection, scratch, schema)
@@ -271,9 +272,14 @@ async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
         return {}
     rows = await connection.fetch(
-        f"SELECT m.version, to_jsonb(m) ->> 'digest' FROM {schema}.migrations m"
+        f"SELECT m.version, to_jsonb(m) ->> 'digest' FROM {schema}.migrations m", timeout=ANSWER_S
     )
     return {int(version): digest for version, digest in rows}
+
+
+async def limit_waits(connection: asyncpg.Connection[Any]) -> None:
+    """Let no statement of the current transaction wait long for a lock."""
+    await connection.execute(f"SET LOCAL lock_timeout = '{ANSWER_S:.0f}s'")
 
 
 @asynccontextmanager
@@ -281,6 +287,9 @@ async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
     """Connect for a command, and convert the driver's errors to inkstream's."""
     try:
         connection = await connect(address)
+    except DRIVER_ERRORS as exc:
+        raise unreachable(exc, migrate_hint(address)) from exc
+    try:
         try:
             yield connection
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -41,8 +41,8 @@ from inkstream.stores._share import share_of
 from inkstream.stores.postgres import _foreign, _locks, _rows
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._channel import Channel
-from inkstream.stores.postgres._connections import Connections, connect
-from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
+from inkstream.stores.postgres._connections import ANSWER_S, Connections, connect
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate, unreachable
 from inkstream.stores.postgres._migrate import VERSION, foreign_steps, migrate_hint, way_out
 from inkstream.stores.postgres._session import Session
 
@@ -153,15 +153,17 @@ class PostgresStore:
             await self._check_schema()
             if self._session is not None:
                 self._session.forget(self._lock_worker)
-                with self._translated():
+                try:
                     await self._session.open()
+                except DRIVER_ERRORS as exc:
+                    raise unreachable(exc, self._migrate) from exc
         except BaseException:
             await self._connections.close()
             raise
 
     async def _check_schema(self) -> None:
         ((version, needs, encoding, versions, digests),) = await self._connections.fetch(
-            self._sql["schema_version"], writing=False
+            self._sql["schema_version"], writing=False, timeout_s=ANSWER_S
         )
         if version < VERSION:
             raise SchemaOutdated(
@@ -183,13 +185,6 @@ class PostgresStore:
         )
         self._note_clock(now)
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DRIVER_ERRORS as exc:
-            raise translate(exc, writing=False, migrate=self._migrate) from exc
-
     async def _before_write(self) -> None:
         """Before this worker's first write, begin a new generation if due, and take the lock.
 
@@ -200,8 +195,10 @@ class PostgresStore:
                 draw = self._sql["draw_if_alone"]
                 await self._connections.fetch(draw, writing=False, inside=True)
                 if self._session is not None:
-                    with self._translated():
+                    try:
                         await self._session.attach(self._lock_worker)
+                    except DRIVER_ERRORS as exc:
+                        raise translate(exc, writing=False, migrate=self._migrate) from exc
                 self._writes = True
 
     async def close(self) -> None:
