@@ -129,8 +129,10 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     )
     await admin.close()
     again = PostgresStore(url)
+    await again.open("two")
     with pytest.raises(StoreUnavailable):
-        await again.open("two")  # ``open()`` writes, because it takes the worker's lock
+        await create(again, "t")  # the first write first takes the worker's lock
+    await again.close()
     await store._connections.close()
     await store._connections.open()
     with pytest.raises(StoreUnavailable) as caught:
