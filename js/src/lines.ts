@@ -32,7 +32,7 @@ const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** For each reader, a function that ends the reader's current wait. */
+  /** For each reader, a function. If the reader waits for its next request, it asks now. */
   readonly readers = new Set<() => void>();
   /** For each reader with a connection of its own, a function that makes the reader ask again. */
   readonly alone = new Set<() => void>();
@@ -71,7 +71,7 @@ export class Lines {
     return mount;
   }
 
-  /** Add a reader until `signal` aborts. `hurry` ends the reader's current wait. */
+  /** Add a reader until `signal` aborts. `hurry` lets the waiting reader ask now. */
   enter(address: string, hurry: () => void, signal: AbortSignal): void {
     const [name] = split(address);
     const { readers } = this.#mount(name);

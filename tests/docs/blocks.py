@@ -12,7 +12,7 @@ above the block, which readers do not see::
 An ``app`` block is served as ``app.py``, and the ``shell`` and ``browser`` blocks below use this
 application. A ``body`` block runs inside ``async with PersistentTextStreaming(…) as streams:``,
 after the statements in the comment. A ``pytest`` block is a test module. An ``output`` block is the
-output of the Python block above. A ``compared`` block is checked by the test that the comment
+output of the Python block above. A ``checked`` block is checked by the test that the comment
 names. A ``shown`` block is not run, for the reason that the comment gives.
 """
 
@@ -26,7 +26,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-KINDS: Final = ("app", "shell", "browser", "body", "pytest", "output", "compared", "shown", "")
+KINDS: Final = ("app", "shell", "browser", "body", "pytest", "output", "checked", "shown", "")
 
 _FENCE = re.compile(
     r"(?:^<!-- docs-test: (?P<kind>\w+)(?P<words>.*?)-->\n)?"

@@ -63,7 +63,7 @@ def test_every_block_has_a_tested_kind() -> None:
     for block in BLOCKS:
         if block.kind == "shown":
             assert len(block.before) > 10, f"{block}: the comment must say why the block is not run"
-        if block.kind == "compared":
+        if block.kind == "checked":
             path = block.before.removeprefix("by ")
             assert str(block.page) in (ROOT / path).read_text(), f"{block}: not in {path}"
 

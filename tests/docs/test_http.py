@@ -36,7 +36,7 @@ def without_internal_id(text: str) -> str:
 
 
 async def test_the_blocks_match_a_server() -> None:
-    events, snapshot, _ = [block.code for block in blocks_of(PAGE) if block.kind == "compared"]
+    events, snapshot, _ = [block.code for block in blocks_of(PAGE) if block.kind == "checked"]
     async with PersistentTextStreaming("memory://") as streams:
         routes = streams.asgi(allow_anonymous=True)
         stream_id = await streams.create()

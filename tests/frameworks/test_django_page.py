@@ -49,7 +49,7 @@ def run(folder: Path, *arguments: str) -> None:
 def make_project(folder: Path, more: str = "") -> None:
     """Follow the steps of docs/django.md, up to the step that runs the server."""
     of_settings, of_urls = (
-        block.code for block in blocks_of(ROOT / "docs/django.md") if block.kind == "compared"
+        block.code for block in blocks_of(ROOT / "docs/django.md") if block.kind == "checked"
     )
     run(folder, "-m", "django", "startproject", "mysite", ".")
     (folder / "chat.py").write_text((ROOT / "examples/django_chat.py").read_text())

@@ -18,7 +18,7 @@ from tests.proxy import proxy_before
 
 pytestmark = pytest.mark.interop
 
-BLOCK = next(block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared")
+BLOCK = next(block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "checked")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.docs.blocks import ROOT, blocks_of
 from tests.http.client import fetch, post
 from tests.http.servers import Server, serving
 
-CELLS = [block for block in blocks_of(ROOT / "docs/streamlit.md") if block.kind == "compared"]
+CELLS = [block for block in blocks_of(ROOT / "docs/streamlit.md") if block.kind == "checked"]
 
 pytestmark = [
     pytest.mark.interop,
