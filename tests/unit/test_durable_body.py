@@ -147,14 +147,14 @@ def test_json_is_kept_exactly(message: bytes) -> None:
         ("1e999", "1e999"),
         ("-1E+999", "-1E\\+999"),
         ("9" * 400 + ".5", "99999"),
-        ("1" * 5000, "11111"),
-        ("-" + "1" * 5000, "-11111"),
+        ("1" * 5000, "has more than 4300 digits"),
+        ("-" + "1" * 5000, "has more than 4300 digits"),
     ],
 )
 @pytest.mark.parametrize("body", ["%s", "[1, %s]", '{"a": [%s]}', '[{"a": {"b": %s}}]'])
 def test_a_number_that_no_reader_could_load_is_refused(body: str, number: str, named: str) -> None:
     """G11: Python could not read or write such a number again, so the log would stay unreadable."""
-    with pytest.raises(InvalidMessage, match=f"the number {named}"):
+    with pytest.raises(InvalidMessage, match=f"number {named}"):
         list(split_json((body % number).encode(), 1024 * 1024))
 
 

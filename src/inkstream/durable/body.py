@@ -26,24 +26,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidMessage(f"{name} is not JSON")
 
 
-_MOST_DIGITS: Final = sys.int_info.default_max_str_digits
-
-
-def _check_whole(number: str) -> None:
-    # Converting a long number into an int would take quadratic time.
-    if len(number) - number.startswith("-") > _MOST_DIGITS:
-        raise InvalidMessage(f"the number {number:.20}… has more than {_MOST_DIGITS} digits")
-
-
 def _check_float(number: str) -> None:
     if math.isinf(float(number)):
         raise InvalidMessage(f"the number {number:.40} is too large for a float (IEEE 754)")
 
 
-# A number that Python cannot read or write again would break the stream's readers for ever.
-_DECODER: Final = json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_int=_check_whole, parse_float=_check_float
-)
+# A number that Python cannot read or write again would break the stream's readers for ever. Python
+# itself refuses a whole number with too many digits.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_check_float)
 
 
 MOST_MESSAGES: Final = 10_000
@@ -136,6 +126,9 @@ class _Values:
         except ValueError as exc:
             if isinstance(exc, InvalidMessage):
                 raise
+            if not isinstance(exc, json.JSONDecodeError):
+                most = sys.get_int_max_str_digits()
+                raise InvalidMessage(f"a whole number has more than {most} digits") from exc
             if is_cut:
                 raise self._too_large(at) from exc
             raise InvalidMessage("the body is not valid JSON") from exc

@@ -157,6 +157,9 @@ class PostgresStore:
                     await self._session.open()
                 except DRIVER_ERRORS as exc:
                     raise unreachable(exc, self._migrate) from exc
+            # A call with a synchronous session's connection cannot wait for this later.
+            with contextlib.suppress(StoreError):
+                await self._before_write()
         except BaseException:
             await self._connections.close()
             raise
@@ -188,7 +191,8 @@ class PostgresStore:
     async def _before_write(self) -> None:
         """Before this worker's first write, begin a new generation if due, and take the lock.
 
-        ``open`` writes nothing, so that `inkstream show` works while the database takes no writes.
+        If the database takes no writes during ``open``, the first write calls this again. So
+        `inkstream show` works in such an outage.
         """
         async with self._first_write:
             if not self._writes:
