@@ -445,6 +445,18 @@ async def test_source_without_waits_lets_other_tasks_run() -> None:
 
 
 @in_virtual_time
+async def test_a_healthy_writer_takes_the_short_way() -> None:
+    """Of the messages between two commits, the first few need no clock and no further check."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        await writer.append("the limits are checked once, here")
+        await writer.flush()
+        for _ in range(10):
+            assert all(writer.append_at_once("x") for _ in range(4))
+            await writer.flush()
+
+
+@in_virtual_time
 async def test_release_commits_all_accepted_text() -> None:
     """G3: a release stores all text. Then the next writer goes on, or the stream ends."""
     timing = Timing(start_within_s=5)

@@ -8,6 +8,9 @@ from inkstream import wire
 from inkstream._types import Segment, StreamState
 from inkstream.engine.settings import Limits
 
+FEW_PIECES: Final = 4
+"""A healthy writer seldom has more pieces than this between two commits."""
+
 _HALF_BYTES: Final = 3
 """The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair if no other half comes."""
 
@@ -36,6 +39,7 @@ class Buffer:
             running commit.
         look_at: When the buffer holds this many pieces, ``push`` refuses the next one, so that the
             writer looks whether the event loop runs.
+        first_look: The value of ``look_at`` after each commit.
     """
 
     __slots__ = (
@@ -47,6 +51,7 @@ class Buffer:
         "_stream_id",
         "_taken_bytes",
         "characters",
+        "first_look",
         "look_at",
         "pending_bytes",
     )
@@ -54,7 +59,7 @@ class Buffer:
     def __init__(self, state: StreamState, limits: Limits, shared: SharedRoom) -> None:
         self.characters = 0
         self.pending_bytes = 0
-        self.look_at = 1
+        self.first_look = self.look_at = FEW_PIECES
         self._stream_id = state.stream_id
         self._stream_bytes = state.size
         self._limits = limits
@@ -148,7 +153,7 @@ class Buffer:
                 pieces[-1] = final[:-1]
         segments = wire.encode_messages(pieces, position)
         pieces.clear()
-        self.look_at = 1
+        self.look_at = self.first_look
         size = 0
         for segment in segments:
             size += len(segment.payload)

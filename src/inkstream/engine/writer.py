@@ -48,7 +48,7 @@ from inkstream._types import (
     Status,
     StreamState,
 )
-from inkstream.engine.buffer import Buffer
+from inkstream.engine.buffer import FEW_PIECES, Buffer
 from inkstream.engine.committer import Committer
 from inkstream.engine.condition import BLOCKED_S, REMEDY
 from inkstream.engine.core import Core
@@ -92,10 +92,8 @@ class Writer:
         self.tail = tail
         self.result: JSON = None
         self._clock = core.clock
-        self._loop_ran = True
+        self._loop_ran = False
         """False from ``_watch_loop`` until the event loop has run."""
-        self._watched_at = 0.0
-        self._look_every = 1
         self._blocked_s = 0.0
         """The time for which the caller has blocked the loop between messages, in total."""
         self._limits = core.limits
@@ -119,6 +117,7 @@ class Writer:
         self._error: Exception | None = None
         self._settled = asyncio.Event()
         self._settled.set()
+        self._watch_loop(look_every=FEW_PIECES)
 
     @property
     def pending_bytes(self) -> int:
@@ -214,11 +213,12 @@ class Writer:
 
         A caller may never wait, or may wait in a synchronous call. Then the loop commits and sends
         no text, and all other streams of the process wait. A look reads the clock, which may cost
-        as much as an ``append``. So the number of messages between two looks doubles, unless the
-        loop has run or was blocked.
+        as much as an ``append``. So a healthy writer, which commits after a few messages, seldom
+        looks. The number of messages between two looks doubles while the loop does not run. After a
+        block, each message is looked at, until the loop runs between two of them.
         """
         if self._loop_ran:
-            self._watch_loop(look_every=1)
+            self._watch_loop(look_every=FEW_PIECES)
             return
         blocked_s = self._clock.monotonic() - self._watched_at
         if blocked_s > _MOST_S:
@@ -235,6 +235,7 @@ class Writer:
 
     def _watch_loop(self, *, look_every: int) -> None:
         self._look_every = look_every
+        self._buffer.first_look = min(look_every, FEW_PIECES)
         self._buffer.look_after(look_every)
         self._watched_at = self._clock.monotonic()
         self._loop_ran = False
