@@ -81,7 +81,7 @@ class Offset:
         if self.is_start:
             return "-1"
         end = ".end" if self.ended else ""
-        return _offset(self.internal_id, self.position, self.generation) + end
+        return _offset(self.internal_id, self.position, self.generation).decode() + end
 
     @classmethod
     def parse(cls, text: str) -> Offset:
@@ -114,28 +114,40 @@ class Offset:
         )
 
 
-def _offset(internal_id: int, position: int, generation: int) -> str:
-    head = _offset_head(internal_id, position >> 10)
-    return f"{head}{_PAIRS[position & 1023].decode()}_{_tag(generation)}"
+def _offset(internal_id: int, position: int, generation: int) -> bytes:
+    """Return the text of an offset. The last four digits of a number come from a table."""
+    return b"%b%b%b_%b%b%b_%b" % (
+        _id_start(internal_id >> 20),
+        _PAIRS[internal_id >> 10 & 1023],
+        _PAIRS[internal_id & 1023],
+        _position_start(position >> 20),
+        _PAIRS[position >> 10 & 1023],
+        _PAIRS[position & 1023],
+        _tag(generation),
+    )
 
 
-@lru_cache(maxsize=4096)
-def _offset_head(internal_id: int, high: int) -> str:
-    """Return the text of an offset without its tag and the last two digits of its position."""
-    return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
+@lru_cache(maxsize=1024)
+def _id_start(number: int) -> bytes:
+    return _base32hex(number, 6)
 
 
-def _base32hex(number: int, width: int) -> str:
+@lru_cache(maxsize=1024)
+def _position_start(number: int) -> bytes:
+    return _base32hex(number, 5)
+
+
+def _base32hex(number: int, width: int) -> bytes:
     digits = ""
     for _ in range(width):
         digits = _DIGITS[number & 31] + digits
         number >>= 5
-    return digits
+    return digits.encode()
 
 
 @lru_cache(maxsize=1024)
-def _tag(generation: int) -> str:
-    return urlsafe_b64encode(generation.to_bytes(3, "big")).decode()
+def _tag(generation: int) -> bytes:
+    return urlsafe_b64encode(generation.to_bytes(3, "big"))
 
 
 START: Final = Offset(0, 0)
@@ -582,27 +594,18 @@ def escape_text(text: bytes) -> bytes:
 
 
 def _text_event(stream: HasRuns, position: int, text: bytes) -> bytes:
-    return b'%b"%b"\n\n' % (_event_head(stream, position), escape_text(text))
+    return b'id: %b\ndata: "%b"\n\n' % (_offset_at(stream, position), escape_text(text))
 
 
 def _event(stream: HasRuns, position: int, data: bytes) -> bytes:
     data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
-    return b"%b%b\n\n" % (_event_head(stream, position), data)
+    return b"id: %b\ndata: %b\n\n" % (_offset_at(stream, position), data)
 
 
-def _event_head(stream: HasRuns, position: int) -> bytes:
-    """Return an event's bytes before its data."""
-    generation = generation_of(stream.runs, position)
-    before, after = _around_pair(stream.internal_id, position >> 10, generation)
-    return before + _PAIRS[position & 1023] + after
-
-
-@lru_cache(maxsize=4096)
-def _around_pair(internal_id: int, high: int, generation: int) -> tuple[bytes, bytes]:
-    before = f"id: {_offset_head(internal_id, high)}"
-    return before.encode(), f"_{_tag(generation)}\ndata: ".encode()
+def _offset_at(stream: HasRuns, position: int) -> bytes:
+    return _offset(stream.internal_id, position, generation_of(stream.runs, position))
 
 
 def end_frame(offset: Offset, end: End) -> bytes:

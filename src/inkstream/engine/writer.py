@@ -83,6 +83,39 @@ class Writer:
         stopped: A future that is done when this writer may write the stream no longer.
     """
 
+    __slots__ = (
+        "_blocked_s",
+        "_buffer",
+        "_clock",
+        "_committer",
+        "_ending",
+        "_error",
+        "_first_piece_s",
+        "_generation",
+        "_in_flight",
+        "_limits",
+        "_look_every",
+        "_loop_ran",
+        "_observer",
+        "_plain",
+        "_plain_groups",
+        "_position",
+        "_queued",
+        "_settled",
+        "_tails",
+        "_uncertain",
+        "_watched_at",
+        "claimed_at",
+        "epoch",
+        "internal_id",
+        "last_append",
+        "result",
+        "state",
+        "stopped",
+        "stream_id",
+        "tail",
+    )
+
     def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
         state = tail.state
         self.stream_id = state.stream_id
