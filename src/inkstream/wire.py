@@ -80,8 +80,8 @@ class Offset:
     def __str__(self) -> str:
         if self.is_start:
             return "-1"
-        end = ".end" if self.ended else ""
-        return _offset(self.internal_id, self.position, self.generation).decode() + end
+        text = _offset(offset_start(self.internal_id), self.position, self.generation)
+        return text.decode() + (".end" if self.ended else "")
 
     @classmethod
     def parse(cls, text: str) -> Offset:
@@ -114,13 +114,16 @@ class Offset:
         )
 
 
-def _offset(internal_id: int, position: int, generation: int) -> bytes:
-    """Return the text of an offset. The last four digits of a number come from a table."""
-    return b"%b%b%b_%b%b%b_%b" % (
-        _id_start(internal_id >> 20),
-        _PAIRS[internal_id >> 10 & 1023],
-        _PAIRS[internal_id & 1023],
-        _position_start(position >> 20),
+def offset_start(internal_id: int) -> bytes:
+    """Return the text with which all offsets of a stream begin."""
+    return b"%b_" % _base32hex(internal_id, 10)
+
+
+def _offset(start: bytes, position: int, generation: int) -> bytes:
+    # The last four digits of the position come from a table, because every token has an offset.
+    return b"%b%b%b%b_%b" % (
+        start,
+        _high_digits(position >> 20),
         _PAIRS[position >> 10 & 1023],
         _PAIRS[position & 1023],
         _tag(generation),
@@ -128,12 +131,7 @@ def _offset(internal_id: int, position: int, generation: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _id_start(number: int) -> bytes:
-    return _base32hex(number, 6)
-
-
-@lru_cache(maxsize=1024)
-def _position_start(number: int) -> bytes:
+def _high_digits(number: int) -> bytes:
     return _base32hex(number, 5)
 
 
@@ -531,24 +529,31 @@ def _concatenate(run: Sequence[Segment]) -> Segment:
 PING: Final = b": ping\n\n"
 
 
-def event_frames(stream: HasRuns, segment: Segment) -> bytes:
+def event_frames(start: bytes, runs: Runs, segment: Segment) -> bytes:
     """Return a segment as events: one event for each message that ``joined`` yields.
 
     The ``id`` of an event is the offset after its message. A ``data:`` line cannot carry CR or LF,
     so text is sent as a JSON string, which escapes both. A JSON message with line breaks between
     its tokens becomes several ``data:`` lines. A client joins these lines with LF, which does not
     change the JSON value.
+
+    Args:
+        start: The ``offset_start`` of the stream.
+        runs: The runs of the stream.
+        segment: The segment.
     """
     if is_all_text(segment):  # nearly every segment
-        return _text_event(stream, segment.end, segment.payload)
-    return b"".join(
-        [
-            _text_event(stream, end, message.encode())
-            if isinstance(message, str)
-            else _event(stream, end, message.raw)
-            for end, message in joined((segment,))
-        ]
-    )
+        end = segment.end
+        offset = _offset(start, end, generation_of(runs, end))
+        return _text_event(offset, segment.payload)
+    frames: list[bytes] = []
+    for end, message in joined((segment,)):
+        offset = _offset(start, end, generation_of(runs, end))
+        if isinstance(message, str):
+            frames.append(_text_event(offset, message.encode()))
+        else:
+            frames.append(_event(offset, message.raw))
+    return b"".join(frames)
 
 
 _SEPARATORS: Final = tuple(
@@ -593,19 +598,15 @@ def escape_text(text: bytes) -> bytes:
     return escaped if escaped.isascii() else one_line(escaped)
 
 
-def _text_event(stream: HasRuns, position: int, text: bytes) -> bytes:
-    return b'id: %b\ndata: "%b"\n\n' % (_offset_at(stream, position), escape_text(text))
+def _text_event(offset: bytes, text: bytes) -> bytes:
+    return b'id: %b\ndata: "%b"\n\n' % (offset, escape_text(text))
 
 
-def _event(stream: HasRuns, position: int, data: bytes) -> bytes:
+def _event(offset: bytes, data: bytes) -> bytes:
     data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
-    return b"id: %b\ndata: %b\n\n" % (_offset_at(stream, position), data)
-
-
-def _offset_at(stream: HasRuns, position: int) -> bytes:
-    return _offset(stream.internal_id, position, generation_of(stream.runs, position))
+    return b"id: %b\ndata: %b\n\n" % (offset, data)
 
 
 def end_frame(offset: Offset, end: End) -> bytes:

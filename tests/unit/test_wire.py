@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -30,12 +29,11 @@ positions = st.integers(0, 2**45 - 1)
 generations = st.integers(0, 2**24 - 1)
 
 
-@dataclass
-class Stream:
-    """The fields of a stream that the offset of an event needs."""
+RUNS: Runs = (Run(0, 5),)
 
-    internal_id: int
-    runs: Runs = (Run(0, 5),)
+
+def event_frames(internal_id: int, segment: Segment) -> bytes:
+    return wire.event_frames(wire.offset_start(internal_id), RUNS, segment)
 
 
 def text_joined(messages: Iterable[str | RawJSON]) -> list[str | RawJSON]:
@@ -339,7 +337,7 @@ class TestEvents:
     @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=10), st.integers(1, 10**9))
     def test_parsed_back(self, messages: list[str | RawJSON], internal_id: int) -> None:
         segment = segment_of(*messages, position=41)
-        events = parse_events(wire.PING + wire.event_frames(Stream(internal_id), segment))
+        events = parse_events(wire.PING + event_frames(internal_id, segment))
         values = [json.loads(event["data"]) for event in events]
         messages = list(wire.readable_messages([segment]))  # a JSON string is a piece of text
         expected = [
@@ -370,12 +368,12 @@ class TestEvents:
         place = data.draw(st.integers(0, len(messages)))
         received = b""
         for part in (wire.cut(segment, 0, place), wire.cut(segment, place)):
-            received += b"" if part is None else wire.event_frames(Stream(7), part)
+            received += b"" if part is None else event_frames(7, part)
         text = "".join(json.loads(event["data"]) for event in parse_events(received))
         assert text == "".join(messages)
 
     def test_adjacent_text_is_one_event(self) -> None:
-        frames = wire.event_frames(Stream(7), segment_of("a", "b", RawJSON(b"{}"), "c"))
+        frames = event_frames(7, segment_of("a", "b", RawJSON(b"{}"), "c"))
         assert [event["data"] for event in parse_events(frames)] == ['"ab"', "{}", '"c"']
 
     @given(texts, texts)

@@ -43,6 +43,7 @@ class Buffer:
     """
 
     __slots__ = (
+        "_halves",
         "_limits",
         "_pieces",
         "_room",
@@ -65,6 +66,8 @@ class Buffer:
         self._limits = limits
         self._shared = shared
         self._pieces: list[str | wire.RawJSON] = []
+        self._halves = False
+        """True if a piece may end with the first half of a surrogate pair."""
         self._taken_bytes = 0
         self._room = 0
         """The number of bytes that ``push`` may accept before a limit must be checked again."""
@@ -73,7 +76,7 @@ class Buffer:
     def ready(self) -> bool:
         """True if the buffer has more to commit than half a surrogate pair."""
         pieces = self._pieces
-        return bool(pieces) and (len(pieces) > 1 or not _is_half(pieces[0]))
+        return bool(pieces) and (not self._halves or len(pieces) > 1 or not _is_half(pieces[0]))
 
     @property
     def busy(self) -> bool:
@@ -128,6 +131,7 @@ class Buffer:
         if isinstance(piece, str):
             # The second half of a surrogate pair does not count, because the first half counts.
             self.characters += len(piece) - ("\udc00" <= piece[:1] <= "\udfff")
+            self._halves = self._halves or "\ud800" <= piece[-1:] <= "\udbff"
         else:
             raw = piece.raw
             self.characters += len(raw) if raw.isascii() else len(raw.decode())
@@ -145,26 +149,31 @@ class Buffer:
         If the last piece ends with half a surrogate pair, the buffer keeps this half for the next
         piece, which may begin with the other half. With ``last``, the buffer keeps nothing.
         """
-        pieces, half = self._pieces, ""
-        if pieces and not last:
-            final = pieces[-1]
-            if isinstance(final, str) and "\ud800" <= final[-1:] <= "\udbff":
-                half = final[-1]
-                pieces[-1] = final[:-1]
+        pieces = self._pieces
+        half = self._cut_half() if self._halves and not last else ""
         segments = wire.encode_messages(pieces, position)
         pieces.clear()
         self.look_at = self.first_look
-        size = 0
-        for segment in segments:
-            size += len(segment.payload)
-        self._taken_bytes = size
-        if half:
-            pieces.append(half)
-            size += _HALF_BYTES
-        # Two joined halves of a surrogate pair have fewer bytes than were counted for the halves.
-        if size != self.pending_bytes:
-            self._grow(size - self.pending_bytes)
+        if self._halves:
+            # Two joined halves of a surrogate pair have fewer bytes than were counted.
+            size = sum([len(segment.payload) for segment in segments])
+            self._grow(size + (_HALF_BYTES if half else 0) - self.pending_bytes)
+            self._halves = bool(half)
+            if half:
+                pieces.append(half)
+            self._taken_bytes = size
+        else:
+            self._taken_bytes = self.pending_bytes
         return segments
+
+    def _cut_half(self) -> str:
+        """Remove half a surrogate pair from the end of the last piece, and return this half."""
+        pieces = self._pieces
+        final = pieces[-1] if pieces else ""
+        if not isinstance(final, str) or not "\ud800" <= final[-1:] <= "\udbff":
+            return ""
+        pieces[-1] = final[:-1]
+        return final[-1]
 
     def release(self) -> None:
         """Free the room of the pieces that ``take`` returned last, which are committed now."""
@@ -179,6 +188,7 @@ class Buffer:
     def drop(self) -> None:
         """Discard all pieces, and free the room of the pieces in the running commit too."""
         self._pieces.clear()
+        self._halves = False
         self._grow(-self.pending_bytes, stored=True)
         self._taken_bytes = 0
         self._room = 0

@@ -116,7 +116,7 @@ class Reader:
                 self.position = tail.position
                 return frames
         segments = await self._page()
-        return b"".join([wire.event_frames(tail, segment) for segment in segments])
+        return b"".join([tail.event_frames(segment) for segment in segments])
 
     def share(self, wait: Wait) -> None:
         """Use ``wait``, which wakes this reader's bundle. From now on, call only ``frames_now``."""
@@ -142,7 +142,7 @@ class Reader:
                 frames, self.position = some
                 return frames
         segments = await self._page()
-        return b"".join([wire.event_frames(tail, segment) for segment in segments])
+        return b"".join([tail.event_frames(segment) for segment in segments])
 
     async def segments(self) -> list[Segment]:
         """Wait as ``frames`` does, but return segments instead of event frames."""

@@ -68,6 +68,7 @@ class Tail:
         "_forgotten_bytes",
         "_frames",
         "_joined",
+        "_offset_start",
         "_segments",
         "_starts",
         "_trimmed",
@@ -101,6 +102,7 @@ class Tail:
         self.writer: Owner | None = None
         self.readers: dict[Follower, None] = {}
         self.without_readers_since = now
+        self._offset_start = wire.offset_start(state.internal_id)
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._frames: list[bytes | None] = []
@@ -176,7 +178,7 @@ class Tail:
         Readers then read the messages before the new segment from the store.
         """
         for segment in segments:
-            end = segment.end
+            end = segment.position + segment.count  # a call of ``segment.end`` would take longer
             if end <= self.position:
                 continue
             if segment.position > self.position:
@@ -258,7 +260,7 @@ class Tail:
             joined = [self._frame(i) for i in range(found, len(self._segments))]
         else:
             first = wire.cut(segment, after)
-            joined = [] if first is None else [wire.event_frames(self, first)]
+            joined = [] if first is None else [self.event_frames(first)]
             joined += [self._frame(i) for i in range(found + 1, len(self._segments))]
         frames = joined[0] if len(joined) == 1 else b"".join(joined)
         self._joined = (after, self.position, frames)
@@ -281,7 +283,7 @@ class Tail:
                 frame = self._frame(i)
             else:
                 first = wire.cut(segment, after)
-                frame = b"" if first is None else wire.event_frames(self, first)
+                frame = b"" if first is None else self.event_frames(first)
             frames.append(frame)
             size += len(frame)
             after = segment.end
@@ -289,8 +291,12 @@ class Tail:
                 break
         return b"".join(frames), after
 
+    def event_frames(self, segment: Segment) -> bytes:
+        """Return a segment of the stream as event frames, with the runs that this tail knows."""
+        return wire.event_frames(self._offset_start, self.state.runs, segment)
+
     def _frame(self, i: int) -> bytes:
         frame = self._frames[i]
         if frame is None:
-            frame = self._frames[i] = wire.event_frames(self, self._segments[i])
+            frame = self._frames[i] = self.event_frames(self._segments[i])
         return frame

@@ -445,7 +445,7 @@ class Writer:
                 self._observer.ended(self._ended(last.end))
             self._stop(finished(self.stream_id, last.end, has="was"))
             return self._tails.publish(self.tail, segments, last.end)
-        self.last_append = self._clock.monotonic()
+        self.last_append = self._committer.committed_at
         if not self._queued and (self._buffer.ready or self._ending is not None):
             self._join()
         return self._tails.publish(self.tail, segments)
