@@ -575,12 +575,15 @@ def one_line(data: bytes) -> bytes:
 
 
 _RARE: Final = bytes(set(range(0x20)) - set(b"\t\n\r"))
+_ESCAPED: Final = _RARE + b'\\"\t\n\r'
 _LONG: Final = 1024
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def escape_text(text: bytes) -> bytes:
     """Return UTF-8 text with the escapes that it needs inside a JSON string."""
+    if len(text) < _LONG and len(text.translate(None, _ESCAPED)) == len(text):
+        return text if text.isascii() else one_line(text)  # nearly every token
     # Many searches for one byte each take less time than one loop over a long text.
     if len(text) < _LONG:
         is_plain = len(text.translate(None, _RARE)) == len(text)

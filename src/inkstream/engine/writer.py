@@ -433,12 +433,12 @@ class Writer:
             if change.append is not None:
                 segments.append(change.append)
                 self._position = change.append.end
-        if segments and self._first_piece_s is None:
+        if self._first_piece_s is None and segments:
             self._first_piece_s = self._clock.monotonic() - self.claimed_at
             self._observer.first_piece(self.state, self._first_piece_s)
         self._buffer.release()
         self._settled.set()
-        (last,) = groups[-1].changes
+        last = groups[-1].changes[0]
         if last.worker is not KEEP:
             self._ending = None
             if last.end is not None:
@@ -446,7 +446,7 @@ class Writer:
             self._stop(finished(self.stream_id, last.end, has="was"))
             return self._tails.publish(self.tail, segments, last.end)
         self.last_append = self._committer.committed_at
-        if not self._queued and (self._buffer.ready or self._ending is not None):
+        if not self._queued and (self._ending is not None or self._buffer.ready):
             self._join()
         return self._tails.publish(self.tail, segments)
 

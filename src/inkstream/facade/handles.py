@@ -59,7 +59,8 @@ class StreamWriter:
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
         """Accept a piece of text or a JSON object; see ``Writer.append``."""
-        await self._writer.append(message)
+        if not self._writer.append_at_once(message):
+            await self._writer.append(message)
 
     async def flush(self) -> None:
         """Wait until all messages accepted so far are durable."""
