@@ -19,7 +19,8 @@ def migrate(database: str, as_json: bool) -> None:
     """Create the tables of a database, or update the tables of an older version.
 
     Several processes may run this command at the same time, and running the command again is
-    harmless. It creates an absent SQLite file. An application does this itself when it starts.
+    harmless. If a SQLite file is absent, the command creates it. An application also creates an
+    absent SQLite file when it starts.
     """
 
     async def work() -> int:

@@ -28,7 +28,10 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The digests of the known tokens. The time of a lookup by digest reveals no token."""
+    """The digests of the known tokens.
+
+    A lookup by digest protects the tokens: the time that the lookup takes reveals nothing of them.
+    """
 
     _rights: Mapping[bytes, tuple[Rights, ...]] = field(repr=False)
 

@@ -14,7 +14,7 @@ _LONGEST_S: Final = 5.0
 """The longest random wait."""
 
 _LONGEST_ASKED_S: Final = 1e9
-"""The longest ``Retry-After`` that counts. ``time.sleep`` refuses a wait of 300 years."""
+"""A longer ``Retry-After`` is cut to this, because ``time.sleep`` refuses a wait of 300 years."""
 
 _LASTED_S: Final = 10.0
 """After a connection that lasted this long, earlier failures no longer count."""

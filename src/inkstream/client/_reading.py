@@ -97,7 +97,7 @@ class Reading:
         self._asked: str | None = None
         """The offset in the request that was sent last."""
         self._gap_after: str | None = ""
-        """The offset at which an end skipped messages; an empty string: nowhere."""
+        """The reader's offset when an end skipped messages; empty if no end has skipped any."""
 
     def over(self) -> bool:
         """Return whether the stream's end was returned."""
@@ -249,7 +249,7 @@ class Reading:
         self.backoff.failed(reason)
 
     def _is_new(self, offset: str) -> bool:
-        """Return whether messages before ``offset`` are missing here.
+        """Return whether the reader has not yet seen the event whose id is ``offset``.
 
         Raises:
             OffsetGone: ``offset`` belongs to another stream, which has this address now.

@@ -94,7 +94,7 @@ class _Workers:
 
 
 class MemoryStore:
-    """Keep streams in a ``MemoryDatabase``; in a new one if ``database`` is ``None``.
+    """Keep streams in ``database``, or in a new ``MemoryDatabase`` if ``database`` is ``None``.
 
     Every call has its effect immediately, and then yields to the event loop.
     """
@@ -200,7 +200,11 @@ class MemoryStore:
         return states
 
     def beat_from_thread(self, said: str | None) -> None:
-        """Do nothing, because all workers of this database share the one blocked process."""
+        """Do nothing. This method is for a worker whose process is blocked.
+
+        All other workers of this database are in the same process, so they are blocked too, and
+        cannot take this worker for dead.
+        """
 
     async def roster(self) -> Roster:
         self._begin("roster", None)

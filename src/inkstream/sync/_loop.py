@@ -128,7 +128,7 @@ class LoopThread:
         """Stop the running instance for a key, without a lock and without waiting.
 
         The garbage collector may call this method on any thread: on the loop's thread, or on a
-        thread that waits for the loop.
+        thread that waits for the loop. On these threads, a wait for the loop would never end.
         """
         streams = self._running.pop(key, None)
         if streams is not None:

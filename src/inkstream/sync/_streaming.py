@@ -98,7 +98,7 @@ class PersistentTextStreaming:
         return thread, thread.running(self._key, self._make)
 
     def _keep(self, task: object) -> None:
-        """Do nothing. The reference to this method keeps the instance alive."""
+        """Do nothing. A task that has a reference to this method keeps the instance alive."""
 
     def _call(
         self,
@@ -466,8 +466,8 @@ class PersistentTextStreaming:
         """Return the response that follows a stream from the request's offset; see docs/wsgi.md.
 
         The response's status is known when this method returns. If the stream is absent, the
-        response is a 404, after a short wait. A request for plain text gets a 406, because a WSGI
-        server may hide that a response broke off.
+        response is a 404, after a short wait. A request for plain text gets a 406, because some
+        WSGI servers end a response that broke off as if its text were complete.
 
         Args:
             request: A WSGI environment, or a request of Flask or Django.

@@ -158,7 +158,7 @@ class OpenTelemetry(Observer):
             self._on.batch.record(len(groups))
 
     def sent(self, seconds: float) -> None:
-        """Record the time from a commit to the end of its send."""
+        """Record the seconds from a commit of text until the text has been sent to one reader."""
         self._on.send.record(seconds)
 
     def store_failed(self, error: Exception) -> None:

@@ -259,8 +259,9 @@ async def _catalogue(
 ) -> dict[str, str]:
     """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
-    ``named`` may differ from ``schema`` only for a scratch schema, because the name of an
-    application's schema may also occur in a comment or as an alias.
+    ``named`` may differ from ``schema`` only for a scratch schema. The name of an application's
+    schema may be a word that also occurs in a comment or as an alias, and the function would
+    replace this word too.
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)

@@ -157,7 +157,8 @@ class PostgresStore:
                     await self._session.open()
                 except DRIVER_ERRORS as exc:
                     raise unreachable(exc, self._migrate) from exc
-            # A call with a synchronous session's connection cannot wait for this later.
+            # Do this now, and not in the first write: a call with the connection of a synchronous
+            # session must not wait.
             with contextlib.suppress(StoreError):
                 await self._before_write()
         except BaseException:
@@ -212,7 +213,10 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Replace the session's connection too, because its server sends no notifications now."""
+        """Also replace the session's connection, after the pool closed its own connections.
+
+        The server of the session's connection takes no writes, so it sends no notifications.
+        """
         if self._session is not None:
             self._session.renew()
 
@@ -341,8 +345,9 @@ class PostgresStore:
         return int(deleted)
 
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
-        """Let the server send a hint when the application commits, which inkstream cannot see.
+        """Let the server send a hint when the application's transaction commits.
 
+        inkstream itself cannot send this hint, because it does not see the commit.
         Raise ``TypeError`` for a connection to another database.
         """
         args = (self.channel.name, list(internal_ids), self._identity)

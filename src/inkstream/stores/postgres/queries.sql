@@ -87,7 +87,7 @@ SELECT inkstream.lock_worker(CAST($1 AS text));
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- The schema version of the database, the version that a library must at least know, the encoding,
+-- The schema version of the database, the oldest version that a library must know, the encoding,
 -- and all migrations with their digests. to_jsonb is used, because the tables of development
 -- versions had no column digest.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),

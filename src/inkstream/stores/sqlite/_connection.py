@@ -150,7 +150,7 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 
     Raises:
         StoreUnavailable: The file was open when this process was forked, or the file was replaced
-            but its log was not removed, or the file cannot have a write-ahead log.
+            but its old write-ahead log was not removed, or the file cannot have such a log.
         sqlite3.Error: The file does not exist, or SQLite cannot open it.
     """
     check_inherited(settings.path)
@@ -170,8 +170,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=1")
             connection.execute("PRAGMA checkpoint_fullfsync=1")
-        # An automatic checkpoint could run at the same time as a write, so the writing thread
-        # makes the checkpoints.
+        # An automatic checkpoint could run at the same time as another process's write, and damage
+        # the database (see ``WritersLock``). So the writing thread makes the checkpoints.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA cache_size=-16000")
         connection.execute("PRAGMA temp_store=MEMORY")

@@ -65,7 +65,8 @@ def has_tables(path: Path) -> bool:
     """
     try:
         if path.stat().st_size == 0:
-            return False  # if SQLite opened an empty file, it would remove the log beside the file
+            # If SQLite opened an empty file, it would remove the write-ahead log beside the file.
+            return False
         address = f"file:{quote(str(path))}?mode=rw"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as db:
             return bool(db.execute(SQL.schema_exists).fetchone()[0])

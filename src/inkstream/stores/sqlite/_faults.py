@@ -38,7 +38,7 @@ _SHM: Final = {
     sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 }
-"""Errors of the ``-shm`` file, which also a read must make before it can open the database."""
+"""Errors of the ``-shm`` file. Even a connection that only reads must create this file."""
 
 
 def primary_code(exc: sqlite3.Error) -> int:

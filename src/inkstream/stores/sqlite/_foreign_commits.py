@@ -38,8 +38,8 @@ class ForeignCommits:
         is_same = connection is self._connection
         if is_same and (version, connection.total_changes) == (self._version, self._own_changes):
             return []
-        # Read the version and the tables in one snapshot. Otherwise a commit between the two reads
-        # would be missed, because it would look like this connection's own commit.
+        # Read the version and the tables in one snapshot. If another connection committed between
+        # the two reads, its rows would count as this connection's own rows, and would be missed.
         connection.execute("BEGIN")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()

@@ -36,7 +36,10 @@ _MAPPED: Final = (128, 1)
 """The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""For each file, the id of the process that took the lock. A forked child has its parent's id."""
+"""For each file, the id of the process that took the lock.
+
+In a forked child, each id is the id of the parent, because only the parent has the lock.
+"""
 
 
 def hold(path: Path) -> None:

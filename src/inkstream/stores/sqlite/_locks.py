@@ -192,14 +192,17 @@ class WorkerLocks:
         return False
 
     def show_ready(self) -> None:
-        """Show that this worker has finished its check for a restore; see ``Generations``."""
+        """Write into the lock file that this worker has checked for a restore (``Generations``)."""
         if not self._ready and self._descriptor in _held:
             assert self._descriptor is not None
             os.pwrite(self._descriptor, _READY, 0)
             self._ready = True
 
     def others_are_ready(self) -> bool:
-        """Return whether a living worker called ``show_ready``. If so, no backup was restored."""
+        """Return whether a living worker called ``show_ready``.
+
+        If so, no backup was restored since then, because a restore needs all workers stopped.
+        """
         if not HAS_LOCKS or not self._directory.is_dir():
             return False
         return any(

@@ -124,7 +124,11 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise ``StoreUnavailable`` if SQLite would mix a new database with an old log."""
+        """Raise an error if SQLite would mix a new database with an old write-ahead log.
+
+        Raises:
+            StoreUnavailable
+        """
         there = self._there()
         self._check_log_alone(there)
         database, log, _ = there
@@ -136,7 +140,10 @@ class OpenFiles:
             )
 
     def _check_log_alone(self, there: tuple[FileId | None, ...]) -> None:
-        """Raise ``StoreUnavailable`` if only the log is left, which may have the newest text."""
+        """Raise ``StoreUnavailable`` if the database is gone, but its write-ahead log is there.
+
+        The log may have the newest text, and SQLite would remove it beside a new database.
+        """
         database, log, _ = there
         if database is None and log is not None and log == self._files[1]:
             raise StoreUnavailable(

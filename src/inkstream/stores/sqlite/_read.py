@@ -89,7 +89,10 @@ def _stretches(
 
 
 def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
-    """Return merged segments of the stretches, up to ``max_bytes``, but at least one segment."""
+    """Return the messages of the stretches, in merged segments.
+
+    Read up to ``max_bytes``, but at least one stored segment.
+    """
     segments: list[Segment] = []
     size = 0
     for stretch in stretches:

@@ -102,9 +102,9 @@ class SQLiteStore:
         try:
             written = await asyncio.to_thread(self._prepare, worker)
             # Do not wait for the writers' lock if the file is ready. Otherwise `inkstream show`
-            # could not explain an outage in which another program keeps the lock. Also,
-            # inkstream.sync opens the store in its first call, when the caller may have an open
-            # transaction on this file.
+            # could not explain an outage in which another program keeps the lock. Also, the first
+            # call of inkstream.sync opens the store. If the caller has an open transaction on this
+            # file, the store would wait for this transaction in vain.
             if not (written and await self._read(is_ready, None)):
                 await self._write(lambda _: None, None)
         except BaseException:
@@ -133,7 +133,8 @@ class SQLiteStore:
             return  # the parent's threads and locks belong to the parent
 
         def finish() -> None:
-            # After ``until`` no job waits, because ``run`` gives up each job after ``wait_s``.
+            # ``run`` gives up each job that has waited for ``wait_s``. So after ``until``, no
+            # queued job still waits for the threads.
             until = time.monotonic() + self._wait_s
             if not threads.close(until):
                 _log.warning(
@@ -218,8 +219,8 @@ class SQLiteStore:
     def _check_beat(self, beats: int) -> None:
         """Raise ``StoreUnavailable`` if a backup was restored into the file while it was in use."""
         last, self._beats = self._beats, beats
-        # The counter 1 shows no restore: it is the first beat, or another worker had removed this
-        # idle worker from the store.
+        # A counter of 1 is no sign of a restore. Either this is the worker's first beat, or another
+        # worker had removed this idle worker from the store, and the counter began again.
         if not 1 < beats <= last:
             return
         self._generations.due = True
@@ -316,7 +317,8 @@ class SQLiteStore:
             return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
-            # Data that a failed commit left in the log must be durable before a reader sees it.
+            # A failed commit may have left data in the write-ahead log. This data must be durable
+            # before a reader sees it.
             await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 

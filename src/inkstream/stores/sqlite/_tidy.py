@@ -19,8 +19,8 @@ _ROW_BYTES: Final = 256
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
     """Do one step of housekeeping, inside a transaction; return True if there is more to do.
 
-    The step rewrites about ``max_bytes``. ``long`` has the live streams with many live rows. The
-    step removes merged streams from this set.
+    The step rewrites about ``max_bytes``. ``long`` has the streams with many live rows that have
+    not ended. The step removes a stream from ``long`` when all its live rows are merged.
     """
     db.execute(SQL.trim_journal)
     more = _expire(db, now, max_bytes)

@@ -1,8 +1,8 @@
 """The store's writes. Every function runs in a transaction that no other writes interrupt.
 
-So this module can check conditions in Python, against heads that are read once. Before it writes
-anything of a new stream or a group, it has checked everything that could refuse this stream or
-group.
+So a function can read the heads once, and check the conditions in Python. Each function first makes
+all checks that may refuse a new stream or a group, and only then writes this stream or group. So
+nothing of a refused stream or group is written.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Applied(NamedTuple):
         outcomes: The outcome of each group.
         long: The streams whose chain of live rows became long.
         last_live: The largest id that any live row ever had.
-        commit: The token for ``Heads.committed``.
+        commit: The token that the caller stores in ``Heads.committed`` after ``COMMIT``.
     """
 
     outcomes: list[Outcome]
@@ -159,7 +159,9 @@ def commit(
 
 LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
-"""A live stream is merged after every ``LONG_CHAIN`` rows and every ``LARGE_CHAIN_BYTES`` bytes.
+"""``tidy`` merges a live stream after every ``LONG_CHAIN`` rows that it got.
+
+It also merges the stream after every ``LARGE_CHAIN_BYTES`` bytes. A live stream has not ended.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
 to remove small rows costs more than to write them, because rows of many streams share pages. So
@@ -338,8 +340,8 @@ _MORE_ROWS: Final = {
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
     """Insert several rows per statement. ``fields`` has the columns of all rows in one list.
 
-    ``executemany`` would release the interpreter's lock for each row. The thread would then get the
-    lock back only when the event loop pauses.
+    ``executemany`` would release the interpreter's lock for each row. The write thread would then
+    wait at each row until the thread of the event loop gives the lock back.
     """
     step = _ROWS * width
     many = len(fields) // step * step

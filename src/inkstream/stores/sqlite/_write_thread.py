@@ -117,8 +117,10 @@ class WriteThread:
     def _close_connection(self) -> None:
         if self._connection is None:
             return
+        # If this is the file's last connection, it makes a checkpoint when it closes. A checkpoint
+        # needs the writers' lock.
         with contextlib.suppress(OSError):
-            self._lock.acquire()  # the file's last connection makes a checkpoint when it closes
+            self._lock.acquire()
         _holds.let_go(self._path)
         self._drop_connection()
         _holds.hold(self._path)  # other stores of this process may still use the file
@@ -251,7 +253,7 @@ class WriteThread:
         return self._connection
 
     def _make_sure(self, connection: sqlite3.Connection) -> None:
-        """Make sure that everything readable in the log is really on the disk.
+        """Make sure that all data that a read finds in the write-ahead log is on the disk.
 
         After a failed fsync, the system marks the log's pages as clean. The next fsync would then
         succeed without writing these pages. So this method copies the readable part of the log into
@@ -265,9 +267,10 @@ class WriteThread:
             )
 
     def _is_large(self) -> bool:
-        """Return whether a checkpoint is needed, by the written bytes or by the growth of the log.
+        """Return whether enough was written to the write-ahead log for a checkpoint.
 
-        The written bytes leave out other processes and large payloads. The growth is not visible
+        There are two measures, because neither sees everything. ``_written`` does not count the
+        writes of other processes, or the bytes of large payloads. The size of the log does not grow
         while SQLite overwrites the log from its beginning.
         """
         try:
@@ -278,7 +281,10 @@ class WriteThread:
         return self._written >= _CHECKPOINT_BYTES or size > self._wal_mark + _CHECKPOINT_BYTES
 
     def _checkpoint(self) -> None:
-        """Copy the log into the database. The callers of the last jobs do not wait for this."""
+        """Copy the write-ahead log into the database.
+
+        The callers of the last jobs do not wait for the copy, because they have their results.
+        """
         if self._connection is None:
             return
         self._written = 0

@@ -58,7 +58,7 @@ SELECT position, count, payload, message_ends FROM inkstream_live
 WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id;
 
 -- name: marks
--- Some marks of a stream.
+-- The marks of a stream that have one of the given names.
 SELECT name, value FROM inkstream_marks
 WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
 
@@ -290,12 +290,12 @@ SELECT (SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
        coalesce((SELECT max(id) FROM inkstream_journal), 0);
 
 -- name: appended_since
--- Streams with live rows after one id and up to another.
+-- Streams that have a live row with an id above the first value and up to the second value.
 SELECT DISTINCT s.stream_id FROM inkstream_live l
 JOIN inkstream_streams s ON s.internal_id = l.internal_id WHERE l.id > ? AND l.id <= ?;
 
 -- name: changed_since
--- Streams in the journal after one id and up to another.
+-- Streams that the journal lists in rows with an id above the first value and up to the second.
 SELECT DISTINCT stream_id FROM inkstream_journal WHERE id > ? AND id <= ?;
 
 -- name: journal_begin

@@ -181,8 +181,8 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment. p_idx is the segment's index, a sequence of LEB128 numbers
--- (length << 1 | is_json).
+-- The text pieces of one segment. p_idx is the segment's index. The index has one LEB128 number for
+-- each message: length in bytes << 1 | is_json.
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -401,8 +401,8 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- This comes before the locks on heads. A transaction that draws a generation must not wait for
-    -- heads while other transactions wait for the generation.
+    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads and
+    -- wait for the generation, while a transaction that draws a generation waits for these heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
@@ -437,8 +437,9 @@ BEGIN
             -- the planner may choose a join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
-                -- A late result replaces the end of an ended stream. The end stays the same
-                -- message, so it stays in its run: readers have its offset.
+                -- A late result replaces the end of an ended stream. Readers may already have
+                -- the offset of the old end. So the new end begins no run, and this offset
+                -- stays valid.
                 coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
                     AND h.status IN ('pending', 'streaming', 'open')
                     AND h.generation <> v_generation AS begins_run,
@@ -553,7 +554,8 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- From the stream itself up to the stream that stores the inherited messages at that place.
+        -- The stream itself, then its source, and so on, up to the stream that stores the first
+        -- message after the position "after".
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
@@ -668,7 +670,8 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can also remove sources that are gone, so all of them are locked first, in order.
+    -- A deletion can also remove sources that are gone. So lock the streams and all their sources
+    -- first, in the order in which every transaction locks, to avoid deadlocks.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -841,9 +844,10 @@ CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- A crash of the server may lose this beat, and the next beat replaces it.
+    -- Do not wait for the disk. If the server crashes and loses this beat, the next one replaces it.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A replaced leader still answers reads, and would do so for ever.
+    -- A server that another leader replaced still answers reads. Without this error, the worker
+    -- would stay connected to this server for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;

@@ -19,8 +19,8 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment. p_idx is the segment's index, a sequence of LEB128 numbers
--- (length << 1 | is_json).
+-- The text pieces of one segment. p_idx is the segment's index. The index has one LEB128 number for
+-- each message: length in bytes << 1 | is_json.
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$

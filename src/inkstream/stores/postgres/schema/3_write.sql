@@ -144,8 +144,8 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- This comes before the locks on heads. A transaction that draws a generation must not wait for
-    -- heads while other transactions wait for the generation.
+    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads and
+    -- wait for the generation, while a transaction that draws a generation waits for these heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
@@ -180,8 +180,9 @@ BEGIN
             -- the planner may choose a join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
-                -- A late result replaces the end of an ended stream. The end stays the same
-                -- message, so it stays in its run: readers have its offset.
+                -- A late result replaces the end of an ended stream. Readers may already have
+                -- the offset of the old end. So the new end begins no run, and this offset
+                -- stays valid.
                 coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
                     AND h.status IN ('pending', 'streaming', 'open')
                     AND h.generation <> v_generation AS begins_run,

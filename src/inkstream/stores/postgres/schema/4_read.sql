@@ -21,7 +21,8 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- From the stream itself up to the stream that stores the inherited messages at that place.
+        -- The stream itself, then its source, and so on, up to the stream that stores the first
+        -- message after the position "after".
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL

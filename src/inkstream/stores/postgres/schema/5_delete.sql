@@ -11,7 +11,8 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can also remove sources that are gone, so all of them are locked first, in order.
+    -- A deletion can also remove sources that are gone. So lock the streams and all their sources
+    -- first, in the order in which every transaction locks, to avoid deadlocks.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION

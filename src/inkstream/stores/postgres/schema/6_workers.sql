@@ -49,9 +49,10 @@ CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- A crash of the server may lose this beat, and the next beat replaces it.
+    -- Do not wait for the disk. If the server crashes and loses this beat, the next one replaces it.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A replaced leader still answers reads, and would do so for ever.
+    -- A server that another leader replaced still answers reads. Without this error, the worker
+    -- would stay connected to this server for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
