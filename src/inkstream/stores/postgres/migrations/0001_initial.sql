@@ -401,8 +401,8 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads and
-    -- wait for the generation, while a transaction that draws a generation waits for these heads.
+    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads
+    -- and wait for the generation, while a transaction that draws a generation waits for the heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
@@ -844,7 +844,8 @@ CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- Do not wait for the disk. If the server crashes and loses this beat, the next one replaces it.
+    -- Do not wait for the disk. If the server crashes and loses this beat, the next beat replaces
+    -- the lost beat.
     PERFORM set_config('synchronous_commit', 'off', true);
     -- A server that another leader replaced still answers reads. Without this error, the worker
     -- would stay connected to this server for ever.

@@ -144,8 +144,8 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads and
-    -- wait for the generation, while a transaction that draws a generation waits for these heads.
+    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads
+    -- and wait for the generation, while a transaction that draws a generation waits for the heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;

@@ -49,7 +49,8 @@ CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- Do not wait for the disk. If the server crashes and loses this beat, the next one replaces it.
+    -- Do not wait for the disk. If the server crashes and loses this beat, the next beat replaces
+    -- the lost beat.
     PERFORM set_config('synchronous_commit', 'off', true);
     -- A server that another leader replaced still answers reads. Without this error, the worker
     -- would stay connected to this server for ever.
