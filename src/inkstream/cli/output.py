@@ -72,7 +72,7 @@ def write_json(value: Mapping[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text on one line, with escaped control characters, which could steer a terminal."""
+    """Return text on one line. Escape control characters, because they could steer a terminal."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

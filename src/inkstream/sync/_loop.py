@@ -47,7 +47,8 @@ class LoopThread:
         # when on_end and other calls still need one.
         self.loop.run_in_executor(None, int)
         while not self._stopping:
-            # Other code on the loop may stop it, or end it with a SystemExit. No Ctrl-C comes here.
+            # Other code on the loop may stop the loop, or end it with a SystemExit. Ctrl-C does not
+            # end the loop, because Python raises KeyboardInterrupt only on the main thread.
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
@@ -188,9 +189,9 @@ def _forget() -> None:
     """Forget the parent's loop in a forked child, in which the loop's thread does not run."""
     global _starting, _thread
     _starting = threading.RLock()  # a lock that was held at the fork is never released
-    # Keep the parent's loop, so that the child's garbage collector does not close its connections.
-    # That would end a PostgreSQL session of the parent, or could remove the write-ahead log of a
-    # SQLite file that the parent still uses.
+    # Keep the parent's loop. Otherwise the child's garbage collector would close the connections
+    # that the child inherited. This would end a PostgreSQL session of the parent, or could remove
+    # the write-ahead log of a SQLite file that the parent still uses.
     _parents.append(_thread)
     _thread = None
 

@@ -10,7 +10,7 @@ from inkstream._types import JSON
 from inkstream.engine.generation import Message, Result
 
 _CALLED_WITHIN_S: Final = 10.0
-"""How many seconds the methods of ``ScriptedSource`` wait for its first call before they raise."""
+"""How many seconds the methods of a ``ScriptedSource`` wait until a stream calls the source."""
 
 
 class ScriptedSource:

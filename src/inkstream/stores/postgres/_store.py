@@ -192,8 +192,8 @@ class PostgresStore:
     async def _before_write(self) -> None:
         """Before this worker's first write, begin a new generation if due, and take the lock.
 
-        If the database takes no writes during ``open``, the first write calls this again. So
-        `inkstream show` works in such an outage.
+        If the database takes no writes during ``open``, ``open`` succeeds nevertheless, so that
+        `inkstream show` works in such an outage. The first write then calls this method again.
         """
         async with self._first_write:
             if not self._writes:

@@ -43,4 +43,5 @@ class Generations:
         """Record that a transaction that began with ``basis`` was committed."""
         self._last_live = last_live if self.due else max(self._last_live, last_live)
         self.due = False
-        self._drawn = 0  # otherwise a restore that brings this generation back causes no draw
+        # A restore may bring the drawn generation back. Then ``basis`` must draw again.
+        self._drawn = 0

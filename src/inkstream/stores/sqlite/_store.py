@@ -118,7 +118,8 @@ class SQLiteStore:
             create_file(self.path)
             self._host = host_identity()
             # Check for other workers before this worker takes its own lock. If several workers
-            # start together after a restore, at least one of them must see no other worker.
+            # start together after a restore, at least one of them must see no other worker, because
+            # only a worker that sees no other worker begins a new generation.
             self._generations.due = not self._locks.others_are_ready()
             self._locks.hold(worker)
         except OSError as exc:

@@ -61,7 +61,7 @@ class WriteThread:
         self._thread.start()
 
     def watch(self, call: Watch | None) -> None:
-        """Run the function ``call`` on this thread every few milliseconds. ``None`` stops this.
+        """Run the function ``call`` on this thread every few milliseconds; with ``None``, stop.
 
         ``call`` gets the writing connection, outside a transaction, and the identity of the file.
         On this connection, ``PRAGMA data_version`` changes only by commits of other connections.

@@ -130,8 +130,9 @@ CREATE TABLE inkstream.workers (
 ) WITH (fillfactor = 50);
 
 -- The workers that took a lock. server_started is the start time of the server that gave the lock.
--- The table is unlogged on purpose: a crash or a failover empties this table and releases the
--- locks, so a lock that is free afterwards does not prove that the worker is dead.
+-- The table is unlogged on purpose. A crash or a failover releases all locks, so a lock that is free
+-- afterwards does not prove that its worker is dead. The crash or failover also empties this table.
+-- A worker without a row has taken no lock since then.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
@@ -286,8 +287,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream after it got messages at p_first. p_runs are the runs before. If the stream
--- then has 33 runs, its first two runs become one run (see _runs.py).
+-- The runs of a stream after it got messages at the position p_first. p_runs are the runs that the
+-- stream had before. If the stream now has 33 runs, its first two runs become one (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE

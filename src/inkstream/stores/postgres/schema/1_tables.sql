@@ -128,8 +128,9 @@ CREATE TABLE inkstream.workers (
 ) WITH (fillfactor = 50);
 
 -- The workers that took a lock. server_started is the start time of the server that gave the lock.
--- The table is unlogged on purpose: a crash or a failover empties this table and releases the
--- locks, so a lock that is free afterwards does not prove that the worker is dead.
+-- The table is unlogged on purpose. A crash or a failover releases all locks, so a lock that is free
+-- afterwards does not prove that its worker is dead. The crash or failover also empties this table.
+-- A worker without a row has taken no lock since then.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,

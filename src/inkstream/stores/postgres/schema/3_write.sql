@@ -29,8 +29,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream after it got messages at p_first. p_runs are the runs before. If the stream
--- then has 33 runs, its first two runs become one run (see _runs.py).
+-- The runs of a stream after it got messages at the position p_first. p_runs are the runs that the
+-- stream had before. If the stream now has 33 runs, its first two runs become one (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
