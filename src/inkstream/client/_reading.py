@@ -111,8 +111,8 @@ class Reading:
     def address(self) -> str:
         """Return the URL of the next request, with the offset.
 
-        The offset is also in a header, because some proxies drop the query,
-        and other proxies drop the header.
+        The offset is also in a header, because some proxies drop the query, and other
+        proxies drop the header.
         """
         if self.offset is None:
             return self.url

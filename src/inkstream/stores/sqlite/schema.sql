@@ -30,7 +30,7 @@ CREATE TABLE inkstream_streams (
     unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with live rows left to merge
     fork_source       INTEGER,
     fork_position     INTEGER NOT NULL DEFAULT 0,
-    writer            TEXT,                               -- worker of the last claim; never emptied
+    writer            TEXT,                               -- worker of the last claim, also after the end
     runs              TEXT NOT NULL                       -- pairs: first message, generation
 );
 CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
