@@ -77,10 +77,10 @@ class UIMessageChat:
         If the page sends the output of a tool that runs in the page, the last message is an answer.
         A new stream then begins with this answer and the output, and replaces the old stream. If
         the last message is a complete answer without a new output, the request is refused with 409.
-        Otherwise a page that sends requests automatically would ask without end. If this answer is
-        still running, the request is also refused with 409. But if another window has already
-        continued the answer, the response follows that window's stream. The stream's metadata
-        contains the user's question, for ``messages``.
+        Otherwise a page that sends requests automatically would ask without end. If the answer in
+        the last message is still running, the request is also refused with 409. But if another
+        window has already continued the answer, the response follows that window's stream. The
+        stream's metadata contains the user's question, for ``messages``.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of
@@ -139,9 +139,10 @@ class UIMessageChat:
 
         Args:
             chat_id: The chat.
-            body: The request's JSON, or ``None``. In ``stream_id``, ``resumingFetch`` names the
-                answer to stop, because a Stop must end neither a later answer nor the answer of
-                another window. Without ``stream_id``, the chat's newest answer is stopped.
+            body: The request's JSON, or ``None``. Its field ``stream_id`` names the answer to stop,
+                because a Stop must end neither a later answer nor the answer of another window.
+                ``resumingFetch`` of the npm package sets this field. Without ``stream_id``, the
+                chat's newest answer is stopped.
             owner: The user.
         """
         named = body.get("stream_id") if isinstance(body, Mapping) else None

@@ -1,4 +1,4 @@
-"""The ASGI app of the protocol: routes, permissions, limits. ``protocol`` has the rules."""
+"""The ASGI app of the protocol: routes, permissions, limits. ``protocol.py`` has the rules."""
 
 from __future__ import annotations
 

@@ -142,8 +142,9 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # Decide again in the next round. The append that a "duplicate" repeats may fail to
-                # commit. The page that shows a "gap" may be older than the missing append.
+                # Decide again in the next round. If this request repeats an append of this round,
+                # that append may fail to commit. If an earlier append seems to be missing, the page
+                # may be older than that append.
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)

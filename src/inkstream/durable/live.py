@@ -166,7 +166,8 @@ class EventStream:
 
     async def _run(self, reader: Reader, connection: Connection) -> None:
         clock: Clock = self._engine.clock
-        # A client that has all messages learns that now, instead of with the next message.
+        # If the client already has all messages, send ``upToDate`` now. Otherwise the client would
+        # learn this only with the next message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(
                 response_body(self._frames(reader, reader.position, reader.position, []))

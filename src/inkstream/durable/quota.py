@@ -23,10 +23,10 @@ class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
     This process counts the owner's streams, and takes *places* for new streams. When it has used
-    these places, it counts again. One count gives an eighth of the streams still allowed. If a
-    hundredth of the limit is more, and is still allowed, the count gives that number instead. After
-    ``RECOUNT_S``, or a hundred times as long as the count took if that is more, unused places are
-    lost, because other processes may have created streams in the meantime.
+    these places, it counts again. One count gives places for an eighth of the streams still
+    allowed, or for a hundredth of the limit if that is more, but never for more streams than are
+    still allowed. After ``RECOUNT_S``, or a hundred times as long as the count took if that is
+    more, unused places are lost, because other processes may have created streams in the meantime.
 
     Processes do not know of each other's places, so several processes together may exceed the
     limit, each by its places of one count. Up to eight processes that create streams equally fast

@@ -12,7 +12,10 @@ from inkstream.wire import RawJSON
 
 
 class NDJSONEncoder:
-    """Encode each message as the rest of a line. ``line`` adds the offset at its beginning."""
+    """Encode each message as a line without its beginning.
+
+    The function ``line`` adds the beginning, which contains the offset.
+    """
 
     def __init__(self, stream: StreamState, state: str) -> None:
         if state:

@@ -20,7 +20,7 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""How many open parts a state may name, because each name has at least three characters."""
+"""How many open parts a state may name. Each name has at least three characters."""
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
@@ -204,7 +204,10 @@ class PartEncoder:
         raise NotImplementedError
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Yield the chunks of a part of a tool call, and call ``move`` or ``settle`` if needed."""
+        """Yield the chunks for one part of a tool call.
+
+        Call ``move`` if the call reaches a later phase, and ``has_output`` if it gets its output.
+        """
         raise NotImplementedError
 
     # Shared code.

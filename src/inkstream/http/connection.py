@@ -151,7 +151,9 @@ class Connection:
         except Exception:
             _log.exception("receive() raised an error, so the connection to this client ends")
         self.gone = True
-        if not self._sending:  # a closed reader has no alarm, so a running send might never end
+        # The reader's alarm ends a send that takes too long. A closed reader has no alarm, so a
+        # running send might never end.
+        if not self._sending:
             self._reader.close()
 
     async def send(self, message: Message) -> None:

@@ -158,7 +158,10 @@ async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
 async def _send_events(
     receive: Receive, send: Send, count: int, every_s: float, pad: int = 0
 ) -> None:
-    """Send ``count`` events, one per ``every_s``. Each has the seconds since the first event."""
+    """Send ``count`` events, one every ``every_s`` seconds.
+
+    Each event contains the number of seconds since the first event.
+    """
 
     async def send_all() -> None:
         await send(response_start(200, _EVENTS))

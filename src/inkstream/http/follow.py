@@ -55,7 +55,7 @@ class Follow:
 
     Attributes:
         request: The request. Its ``?format=``, ``Accept`` and ``If-None-Match`` are used.
-        given: The offset to continue from, as the client sent it.
+        given: The offset or cursor to continue from, as the client sent it.
         format: The format, if the application chose one; the request then has no choice.
         allow: Returns whether this caller may read the stream; ``None`` allows every caller.
         ask_again: Whether to call ``allow`` again from time to time during the response.
@@ -150,7 +150,8 @@ class Follow:
             reader.close()  # the stream was replaced after the check, perhaps by another user
             raise StreamNotFound(self.stream_id)
         if state.counts_bytes:
-            # Bytes are no messages, so a client would wait for ever for the bytes before the end.
+            # A byte stream has no messages that this response could send, so the client would wait
+            # for ever for the bytes before the end.
             reader.close()
             raise StreamConflict(
                 self.stream_id,

@@ -55,7 +55,8 @@ class Intake:
     async def discard(self, request: Request) -> None:
         """Read and discard a body, within limits, so that its client can see the response.
 
-        Many clients report a response before the end of their body as a broken connection.
+        If a response arrives before a client has sent its whole body, many clients report a broken
+        connection.
         """
         if "100-continue" in request.headers.get("expect", "").lower():
             return

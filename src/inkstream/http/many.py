@@ -52,7 +52,10 @@ _NO_FORMAT: Final = (
 )
 _NOT_FOUND: Final = (404, "not_found")
 _UNCHECKED: Final = (503, "check_failed")
-"""Ends one stream of many where a response for this stream alone would end: clients come back."""
+"""The refusal of a stream whose repeated permission check failed or took too long.
+
+A response for this stream alone would end in this case. In both cases, clients come back.
+"""
 
 _HEADERS: Final = {
     "cache-control": "private, no-cache, no-transform",
@@ -111,7 +114,7 @@ class FollowMany:
 
 
 def _refusal(error: Exception, name: str) -> Refusal | None:
-    """Return the status and code for an error that a response for one stream would have.
+    """Return the status and code that a response for one stream would have after this error.
 
     Return ``None`` for an unexpected error, which this function logs.
     """
@@ -178,7 +181,7 @@ class _Opening:
         for name, (reader, _, follow) in self.found.items():
             if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
                 continue
-            if name in self.checks:  # it takes longer than the time between two checks
+            if name in self.checks:  # the last check takes longer than the time between two checks
                 self.checks[name].cancel()
                 self._lose(name, _UNCHECKED)
                 continue
@@ -200,7 +203,10 @@ class _Opening:
         self.bundle.interrupt()
 
     def end_lost(self) -> None:
-        """End the streams that this client may no longer read. Call this between two turns."""
+        """End the streams that this client may no longer read.
+
+        Do not call this method while the bundle's ``turns`` run.
+        """
         while self.lost:
             name, refusal = self.lost.popitem()
             reader = self.found[name][0]

@@ -37,7 +37,7 @@ _VARY: Final = "Accept, Last-Event-ID"
 keeps caches from giving one user's response to another user.
 """
 _EXPECTED: Final = (ClientGone, ReaderSentAway, StreamNotFound, StoreUnavailable)
-"""Errors that end a response, and that need no log: no code of a format is wrong."""
+"""Errors that end a response and need no log, because they show no bug in a format's code."""
 
 _log = logging.getLogger("inkstream")
 

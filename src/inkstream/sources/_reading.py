@@ -1,4 +1,4 @@
-"""Read a provider's events, for every source. A lost connection never counts as an end."""
+"""Read a provider's events, for every source. A lost connection never ends an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from inkstream.engine.generation import Result
 from inkstream.sources._faults import provider_faults
 
 Piece: TypeAlias = "str | dict[str, Any] | Result"
-"""The items of a source: text, a part (see ``inkstream.parts``), or the value for the end."""
+"""The items of a source: text, a part (see ``inkstream.parts``), or the stream's result."""
 
 Asynchronous: TypeAlias = "AsyncIterable[Any] | AbstractAsyncContextManager[Any] | Awaitable[Any]"
 """A provider's events from an asynchronous client."""

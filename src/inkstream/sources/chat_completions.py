@@ -30,7 +30,7 @@ class ChatCompletions:
         base_url: The URL of the API.
         session: An ``aiohttp.ClientSession`` to share. By default each answer opens a new session.
         first_byte_s: How long the provider may take to send the first byte of its response. This
-            time includes the connection. After this time, the stream ends ``error``, code
+            time includes the time to connect. After this time, the stream ends ``error``, code
             ``provider_timeout``.
         silence_s: How long the provider may later send nothing before the stream ends in the same
             way; at least ``first_byte_s``.

@@ -29,8 +29,8 @@ def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
             pydantic models or mappings.
 
     Raises (while iterating):
-        StreamError: An ``error`` chunk arrived. If an ``abort`` chunk arrived, or ``finish`` is
-            missing, the code is ``provider_cut``.
+        StreamError: An ``error`` chunk arrived. The error is also raised if an ``abort`` chunk
+            arrived, or if the ``finish`` chunk is missing: then its code is ``provider_cut``.
     """
     return pieces(chunks, _ChunkParser())
 
