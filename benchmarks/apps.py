@@ -174,8 +174,8 @@ def inkstream(
     """Store every token before it is shown, and follow the stored text.
 
     ``GET /{n}`` follows a stream. ``GET /commits`` returns the times at which each commit began and
-    returned. If ``window_s`` is given, at least that many seconds pass between two commits, as
-    inkstream itself decides under load.
+    returned. If ``window_s`` is given, at least that many seconds pass between two commits.
+    Otherwise inkstream itself chooses this time, which grows under load.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
     limits = Limits() if tail_bytes is None else FinerLimits(tail_bytes=tail_bytes)

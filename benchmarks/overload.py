@@ -20,7 +20,10 @@ _TAIL_BYTES = 16 * 1024
 
 
 def overload(seconds: float, rounds: int) -> Report:
-    """Measure generators that, if they never wait, produce twice as much as the server can send."""
+    """Measure generators that would make twice as many tokens as the server can send.
+
+    The server makes these generators wait.
+    """
     report = Report(
         "SQLite, one follower a stream, generators at twice what is carried when they never wait; "
         f"{seconds:g} s, tails of {_TAIL_BYTES // 1024} KiB; ms from a token's making, and MB"

@@ -40,8 +40,9 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# The least ratio of a peer's cost to inkstream's cost: at the latency point, and at the throughput
-# point.
+# For each peer, the least ratio of its cost to inkstream's cost: first to the cost at the latency
+# point (inkstream chooses the time between two commits), and then to the cost at the throughput
+# point (at least 50 ms between two commits).
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 

@@ -1,4 +1,7 @@
-"""The cost of storing: CPU and log per token at any length, and the final size of the file."""
+"""The cost of storing: CPU and log bytes per token, and the final size of the file.
+
+One benchmark also measures whether a token costs more in a long stream than in a new one.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,7 @@ class _Log:
         self._last = now
 
     def close(self) -> None:
-        """Close the index. Close the store before, because this call drops SQLite's locks."""
+        """Close the index, after the store is closed, because this call drops SQLite's locks."""
         self._index.close()
 
 

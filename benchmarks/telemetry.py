@@ -34,7 +34,7 @@ _RESAMPLES: Final = 1000
 
 
 def telemetry(seconds: float, rounds: int) -> Report:
-    """Measure both operating points while streams flow, and also the cost of a short answer."""
+    """Measure both ``POINTS`` while streams flow, and also the cost of a short answer."""
     report = Report(f"metrics and traces; {rounds} turns of {seconds:g} s; CPU us per token")
     for streams, rate in POINTS:
         found, inside = asyncio.run(_flow(streams, rate, seconds, rounds))
@@ -128,7 +128,7 @@ async def _flow(
             gc.collect()
             gc.freeze()
             for turn in range(2 * rounds):
-                observed = turn % 4 in (1, 2)  # each of the two comes first in half of the pairs
+                observed = turn % 4 in (1, 2)  # in half of the pairs, this turn is first
                 observers._takers = both if observed else logs
                 before, cpu = given, time.process_time()
                 await asyncio.sleep(seconds)

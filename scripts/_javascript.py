@@ -113,7 +113,7 @@ def install(folder: Path) -> None:
 
 
 def stamp(*folders: Path) -> str:
-    """Return a hash of what a build depends on: all sources that are not excluded."""
+    """Return a hash of what a build depends on: all files that ``sources`` yields."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(sources(folder)):

@@ -12,7 +12,8 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
   const parts = initial.parts ?? (initial.text ? [initial.text] : []);
   const { status = parts.length ? "streaming" : "pending" } = initial;
   const { text, offset } = new Transcript(initial.offset, parts);
-  // The reader would fetch the same text again, and the page would show it twice.
+  // Without an offset, the reader would fetch the same text again, and the page would show the
+  // text twice.
   if (parts.length && offset === null && !isEnded(status)) {
     throw new TypeError("initial: text needs an offset");
   }

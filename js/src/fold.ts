@@ -27,10 +27,10 @@ const SHOWN_AS_IT_IS: Readonly<Record<string, readonly string[]>> = {
  * Fold stored parts into the message that a page shows, exactly as `inkstream.parts.fold` does.
  *
  * Each part of the message with text or reasoning has a `state`, which is `streaming` or `done`.
- * All stored parts of a tool call become one part of the message. A delta of reasoning or of a tool
- * call is left out if that part has not begun or has ended. The application's own objects become
- * parts of type `data-part`. The cost is linear in the number of parts. With `ended`, no text or
- * reasoning stays `streaming`.
+ * All stored parts of a tool call become one part of the message. A delta is left out if its
+ * reasoning or tool call has not begun or has ended. The application's own objects become parts of
+ * type `data-part`. The cost is linear in the number of parts. With `ended`, no text or reasoning
+ * stays `streaming`.
  */
 export function fold<Data extends DataTypes = DataTypes>(
   parts: Iterable<Part<Data>>,

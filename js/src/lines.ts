@@ -27,12 +27,15 @@ export interface Question {
   readonly again: () => void;
 }
 
-/** How long readers that begin together wait for the offer in the first reader's response. */
+/**
+ * How long readers that begin together wait for the first reader's response. A header of this
+ * response may offer a shared connection.
+ */
 const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** For each reader, a function. If the reader waits for its next request, it asks now. */
+  /** For each reader, a function that makes a reader that is waiting send its next request now. */
   readonly readers = new Set<() => void>();
   /** For each reader with a connection of its own, a function that makes the reader ask again. */
   readonly alone = new Set<() => void>();
@@ -71,7 +74,7 @@ export class Lines {
     return mount;
   }
 
-  /** Add a reader until `signal` aborts. `hurry` lets the waiting reader ask now. */
+  /** Add a reader until `signal` aborts. `hurry` makes a waiting reader send its request now. */
   enter(address: string, hurry: () => void, signal: AbortSignal): void {
     const [name] = split(address);
     const { readers } = this.#mount(name);

@@ -326,7 +326,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Turn one stream's entry of a batch into a response, as the stream's own address sends it. */
+/** Turn one stream's entry of a batch into a response, like that of the stream's own address. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {

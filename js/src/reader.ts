@@ -15,7 +15,10 @@ import {
 } from "./types.js";
 
 const ANSWER_MS = 6_000;
-/** A snapshot may be large, and an application may be slow to start an answer. */
+/**
+ * The limit for a snapshot, which may be large, and for the response to `drive`, because an
+ * application may be slow to start an answer.
+ */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings

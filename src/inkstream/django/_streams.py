@@ -1,4 +1,7 @@
-"""The one ``PersistentTextStreaming`` of a Django project. It reads the project's settings at its first use."""
+"""The one ``PersistentTextStreaming`` of a Django project.
+
+It reads the project's settings at its first use.
+"""
 
 from __future__ import annotations
 

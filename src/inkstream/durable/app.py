@@ -368,8 +368,9 @@ class DurableStreams:
     ) -> Page:
         """Return a page that the caller may read.
 
-        The page's text is read only after ``authorize`` has allowed the request. Otherwise a denied
-        caller could see from the time of the response that the stream exists.
+        The page's text is read only after ``authorize`` has allowed the request. Otherwise the read
+        would delay the response, and a denied caller could see from this delay that the stream
+        exists.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(

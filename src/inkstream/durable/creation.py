@@ -23,7 +23,7 @@ from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
 
 MOST_FORKS: Final = 64
-"""How deep forks of forks may go, because a read of a fork visits all its ancestors."""
+"""The greatest depth of forks of forks. A read of a fork visits all its ancestors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ These functions neither wait nor call the store. If the store refuses a ``Change
 stream changed meanwhile, the caller calls the same function again with the newer state.
 
 Besides a stream's state, the protocol stores these values as marks of the stream: ``seq`` (the last
-``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the append of
-a producer that closed the stream) and ``fork`` (the parameters of a fork). A log has no writer, so
-the log's epoch can count the changes of its marks. The store applies an append with marks only if
-the epoch is still the epoch that was read, and each such append raises the epoch. Appends without
-marks have no such condition.
+``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (if a producer
+closed the stream: which producer, and by which append) and ``fork`` (the parameters of a fork). A
+log has no writer, so the log's epoch can count the changes of its marks. The store applies an
+append with marks only if the epoch is still the epoch that was read, and each such append raises
+the epoch. Appends without marks have no such condition.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """The place in its source where a fork begins. An ``offset`` of ``None`` is the source's tail."""
+    """Where in its source a fork begins. An ``offset`` of ``None`` is the source's tail."""
 
     source: StreamId
     offset: Offset | None

@@ -157,8 +157,8 @@ def _end_of(raw: bytes, rest: str) -> bytes | None:
         slashes = wanted.count("/")
         for found in (
             b"".join(characters[len(characters) - length :]) if length else b"",
-            # Bytes that are not UTF-8 decode to text of another length, and the suffix above is then
-            # wrong. So also try the suffix with the same number of slashes.
+            # Bytes that are not UTF-8 decode to text of another length, so the suffix above is
+            # wrong for them. So also try the suffix with the same number of slashes.
             b"".join(b"/" + part for part in source.split(b"/")[-slashes:]) if slashes else b"",
         ):
             is_whole = not found or found[:1] == b"/"

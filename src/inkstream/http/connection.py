@@ -197,7 +197,7 @@ class Connection:
         """Send a large body in portions, but only return the message with the last portion.
 
         A server accepts one portion more than its buffer has room for. If the client does not read,
-        that portion stays in the server's memory long after the deadline. So portions are small.
+        that portion stays in the server's memory long after the timeout. So portions are small.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES

@@ -141,8 +141,8 @@ class Follow:
             state, page = await self._found(look)
             allowed = state
         else:
-            # Check permission before reading text. Otherwise a denied caller could see from the
-            # time of the read that the stream exists.
+            # Check permission before reading text. Otherwise the read would delay the response, and
+            # a denied caller could see from this delay that the stream exists.
             allowed = await self._allowed(self.allow)
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)

@@ -46,7 +46,8 @@ agent.subscribe({
     if (event.outcome?.type === "cancelled") stopped.add(messages.at(-1)?.id ?? "");
     draw(messages, stopped);
   },
-  onRunErrorEvent: ({ event }) => say("error", event.message), // runAgent() does not reject then
+  // After this event, runAgent() does not reject.
+  onRunErrorEvent: ({ event }) => say("error", event.message),
 });
 
 form.addEventListener("submit", (event) => {

@@ -29,7 +29,7 @@ export function ChatList({
     if (event.key === "Enter" && best) navigate(`/c/${best.id}`);
     if (event.key !== "Escape") return;
     event.stopPropagation(); // otherwise Escape would also stop an answer
-    if (!words) return; // Escape then closes a dialog around the list
+    if (!words) return; // without words, Escape closes a dialog around the list
     event.preventDefault();
     search("");
   };

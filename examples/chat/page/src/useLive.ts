@@ -7,7 +7,8 @@ const ENDS: Record<string, string> = { done: "The answer is complete.", cancelle
 
 /** Return whether an answer is being written, and how to stop it. Announce its start and end. */
 export function useLive(streamId: string | null, say: (sentence: string) => void) {
-  // Follow the answer to its end, because the list may learn of that end earlier or later.
+  // Follow the answer's own stream to its end, because the list of conversations may learn of that
+  // end earlier or later than this stream.
   const [followed, follow] = useState(streamId);
   if (streamId && streamId !== followed) follow(streamId);
   const { status, stop, stopping } = useStream(followed, { url: STREAMS });
