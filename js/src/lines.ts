@@ -35,7 +35,7 @@ const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** For each reader, a function that makes a reader that is waiting send its next request now. */
+  /** For each reader, a function. It makes the reader, if it waits, send its next request now. */
   readonly readers = new Set<() => void>();
   /** For each reader with a connection of its own, a function that makes the reader ask again. */
   readonly alone = new Set<() => void>();

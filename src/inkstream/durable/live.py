@@ -29,7 +29,7 @@ class LiveRead:
         state: The stream's state when the request arrived.
         position: The position at which the read starts.
         end_seen: Whether the client sent the offset after the stream's end.
-        cursor: The cursor that the client sent.
+        cursor: The protocol's cursor that the client sent; see ``next_cursor``.
     """
 
     state: StreamState

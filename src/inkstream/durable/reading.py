@@ -1,4 +1,4 @@
-"""Pure functions that turn pages into responses: bodies, events, cursors, tags."""
+"""Pure functions that turn pages into responses: bodies, events, cursors, ETags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the cursor for a live read: the current interval's number, or a larger number.
+    """Return the protocol's cursor for a live read: the current interval's number, or a larger one.
 
     The cursor must be larger than the client's cursor ``given``.
     """
@@ -79,7 +79,7 @@ class Chunk:
         return str(Offset.at(self.state, self.position, ended=ended))
 
     def headers(self) -> dict[str, str]:
-        """Return the protocol's headers, without cursor, tag and caching."""
+        """Return the protocol's headers, without those for the cursor, the ETag and caching."""
         headers = {
             "content-type": self.state.content_type,
             "stream-next-offset": self.offset,
@@ -92,7 +92,7 @@ class Chunk:
         return headers
 
     def etag(self) -> str:
-        """Return the tag of these messages. It changes when the stream is closed (10.1)."""
+        """Return the ETag of these messages. It changes when the stream is closed (10.1)."""
         start = f"{self.start}.end" if self.end_seen else str(self.start)
         closed = ":c" if self.end is not None else ""
         return f'"{self.state.internal_id}:{start}:{self.offset.partition("_")[2]}{closed}"'

@@ -1,4 +1,4 @@
-"""Code that every mount shares: paths below a mount, ASGI messages, tags, permissions."""
+"""Code that every mount shares: paths below a mount, ASGI messages, ETags, permissions."""
 
 from __future__ import annotations
 

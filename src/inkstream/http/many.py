@@ -52,9 +52,9 @@ _NO_FORMAT: Final = (
 )
 _NOT_FOUND: Final = (404, "not_found")
 _UNCHECKED: Final = (503, "check_failed")
-"""The refusal of a stream whose repeated permission check failed or took too long.
+"""The refusal of a stream whose repeated permission check raised an error or took too long.
 
-A response for this stream alone would end in this case. In both cases, clients come back.
+After this refusal, clients ask for the stream again.
 """
 
 _HEADERS: Final = {
