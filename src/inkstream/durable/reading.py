@@ -27,9 +27,10 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the protocol's cursor for a live read: the current interval's number, or a larger one.
+    """Return the protocol's cursor for a live read.
 
-    The cursor must be larger than the client's cursor ``given``.
+    The cursor is the number of the current interval. If the client's cursor ``given`` is not
+    smaller, the cursor is a number larger than ``given``.
     """
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:
