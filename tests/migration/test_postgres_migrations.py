@@ -122,6 +122,20 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
     assert said in [re.sub(r"p_\w+ ", "", line) for line in await verify(url)]
 
 
+@pytest.mark.parametrize(("line", "differs"), [("-- a comment", False), ("PERFORM 1;", True)])
+async def test_verify_compares_no_comments(url: str, line: str, differs: bool) -> None:
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    try:
+        ((source,),) = await connection.fetch(
+            "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'commit_changes'"
+        )
+        await connection.execute(source.replace("\nBEGIN\n", f"\nBEGIN\n    {line}\n"))
+    finally:
+        await connection.close()
+    assert bool(await verify(url)) == differs
+
+
 async def test_other_versions_of_the_library(url: str) -> None:
     """A newer schema works, unless its ``needs`` is above the library's schema version."""
     await migrate(url)

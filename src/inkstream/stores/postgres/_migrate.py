@@ -59,9 +59,8 @@ class Migration:
 
     @property
     def digest(self) -> str:
-        """A digest of the migration's SQL, without comments and white space."""
-        lines = [line for line in self.sql.splitlines() if not line.lstrip().startswith("--")]
-        return hashlib.sha256(" ".join(" ".join(lines).split()).encode()).hexdigest()[:32]
+        """A digest of the migration's SQL, without comments and line breaks."""
+        return hashlib.sha256(_without_comments(self.sql).encode()).hexdigest()[:32]
 
     def in_schema(self, schema: str) -> str:
         """Return the SQL and an INSERT that records the migration. Run both in one transaction."""
@@ -265,7 +264,17 @@ async def _catalogue(
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)
-    return {own.sub(named, name): own.sub(named, text) for name, text in rows}
+    return {own.sub(named, name): _without_comments(own.sub(named, text)) for name, text in rows}
+
+
+def _without_comments(sql: str) -> str:
+    """Return SQL as one line, without the lines that are comments.
+
+    Otherwise a later version of inkstream could not correct a comment: every database with the
+    older comment would count as changed.
+    """
+    lines = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
+    return " ".join(" ".join(lines).split())
 
 
 async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int, str | None]:
