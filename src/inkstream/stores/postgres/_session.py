@@ -51,7 +51,11 @@ class Session:
             Exception: The driver's error, if the first connection fails.
         """
         self._lost = asyncio.Event()
-        await self._begin(asyncio.ensure_future(self._connect()))
+        connecting = asyncio.ensure_future(self._connect())
+        try:
+            await self._begin(connecting)
+        finally:
+            connecting.add_done_callback(self._close_unused)
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
@@ -123,6 +127,15 @@ class Session:
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
             finally:
                 connecting.cancel()
+                connecting.add_done_callback(self._close_unused)
+
+    def _close_unused(self, connecting: asyncio.Future[asyncpg.Connection[Any]]) -> None:
+        """Close a connection that was made in the moment in which its user was cancelled."""
+        if connecting.cancelled() or connecting.exception() is not None:
+            return
+        connection = connecting.result()
+        if connection is not self._connection:
+            connection.terminate()
 
     async def _until_lost(self) -> None:
         """Wait until the connection is lost or silent, or its server takes no writes."""
