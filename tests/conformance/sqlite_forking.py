@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 
 import inkstream
 import inkstream.sync
@@ -49,6 +50,9 @@ class Parent:
             elif STATE == "waiting":
                 threading.Thread(target=self.app_waits, args=(busy,), daemon=True).start()
                 busy.wait()
+                # SQLite's allocator has a lock. If the thread held this lock during the fork, any
+                # SQLite call of the child would hang. Between two attempts, the thread sleeps.
+                time.sleep(0.3)
             return
         self.streams.create("parent")
         self.streams.read("parent")
