@@ -19,7 +19,10 @@ MOST_S: Final = 100 * 366 * 86_400.0
 """A hundred years, in seconds. The current time plus a larger number may overflow."""
 
 NAME_BYTES: Final = 1024
-"""The maximum size of a name, in bytes of UTF-8. PostgreSQL cannot index long names."""
+"""The maximum size of a name, for example of an owner or a group, in bytes of UTF-8.
+
+PostgreSQL cannot index long names.
+"""
 
 
 def check_type(name: str, value: object, kind: type, wanted: str) -> None:

@@ -336,7 +336,7 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that the store applies all together or not at all: at most one for each stream."""
+    """Changes that the store applies all together or not at all. No two are of one stream."""
 
     changes: tuple[Change, ...]
 

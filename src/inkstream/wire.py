@@ -497,7 +497,7 @@ def cut(segment: Segment, after: int, until: int | None = None) -> Segment | Non
 def merge(segments: Sequence[Segment]) -> list[Segment]:
     """Return the same messages, at the same positions, in fewer segments.
 
-    A segment is larger than ``SEGMENT_BYTES`` only if it was so before.
+    A returned segment is larger than ``SEGMENT_BYTES`` only if a given segment is so large.
     """
     merged: list[Segment] = []
     run: list[Segment] = []

@@ -84,7 +84,7 @@ class Buffer:
         return len(self._pieces) >= self.look_at
 
     def look_after(self, pieces: int) -> None:
-        """Set ``look_at`` to the number of pieces after ``pieces`` more."""
+        """Set ``look_at`` so that the buffer gets ``pieces`` more pieces before the next look."""
         self.look_at = len(self._pieces) + pieces
 
     def push(self, message: object) -> bool:

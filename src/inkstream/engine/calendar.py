@@ -16,9 +16,10 @@ TRUSTED_AFTER_S: Final = 3600.0
 class Calendar:
     """A clock that compares the wall clock with the monotonic clock at every call.
 
-    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``,
-    unless an operator or NTP sets the clock back. After ``TRUSTED_AFTER_S``, the clock is trusted
-    again, because the new time may be right: for example, the machine was suspended.
+    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``. If
+    an operator or NTP undoes the jump, the clock is trusted again at once. After
+    ``TRUSTED_AFTER_S``, the clock is trusted again, because the new time may be right: for example,
+    the machine was suspended.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -134,7 +134,8 @@ class Claims:
 
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.kind is Kind.LOG:
-            # This error is no NotClaimed, which callers ignore: another writer does their work.
+            # Do not raise NotClaimed: callers ignore NotClaimed, because it usually means that
+            # another writer does the work.
             raise StreamConflict(
                 state.stream_id,
                 state.status,

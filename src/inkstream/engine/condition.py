@@ -84,7 +84,7 @@ class Condition:
         self.seen_turning()
 
     def seen_turning(self) -> None:
-        """Make ``stalled_s`` count from this moment, as at a tick. Any thread may call this."""
+        """Make ``stalled_s`` count from this moment, as a tick does. Any thread may call this."""
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:

@@ -41,7 +41,8 @@ class Engine:
     """One worker. An engine works only on the event loop on which it was started.
 
     Attributes:
-        sends: Chooses which sends are measured; ``None`` if no observer asks for their delays.
+        sends: Chooses for which sends of text to a reader the delay is measured. ``None`` if no
+            observer asks for these delays.
     """
 
     def __init__(

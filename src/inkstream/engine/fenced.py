@@ -7,7 +7,7 @@ from inkstream._types import End, Status, StreamId, StreamState
 
 
 class Finished(WriterFenced):
-    """This process itself has ended or released the stream. Only later calls raise this error."""
+    """This process itself ended or released the stream. The writer's later calls raise this."""
 
 
 def finished(stream_id: StreamId, end: End | None, *, has: str) -> Finished:

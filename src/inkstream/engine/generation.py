@@ -111,7 +111,7 @@ async def _run(source: Any, writer: Writer) -> None:
 
 
 def check_source(source: Any) -> None:
-    """Raise ``TypeError`` if ``source`` is clearly not a source. Do not call ``source``."""
+    """Raise ``TypeError`` if ``source`` is clearly not a source, without a call of ``source``."""
     if not callable(source) or _is_iterator(source):
         if not inspect.isawaitable(source):
             _check_iterable(source)
@@ -172,7 +172,7 @@ def _required(source: Callable[..., Any]) -> list[str]:
 
 
 def _instead_of(exc: SystemExit | KeyboardInterrupt) -> BaseException:
-    """Return the exception to raise instead of ``exc``, with which asyncio would end the loop.
+    """Return the exception to raise instead of ``exc``, because ``exc`` would end the event loop.
 
     On the main thread, a KeyboardInterrupt may be a Ctrl-C, so it may end the loop.
     """

@@ -94,7 +94,7 @@ class Readers:
         return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return those of these streams that exist, each whole, as one or more pages."""
+        """Return all messages of each stream that exists, by stream id, as one or more pages."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -113,7 +113,7 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and a page that saves ``open`` a second read.
+        """Return a stream's state, and a page for ``open``, which then need not read the store.
 
         The page holds the messages after ``offset``, or is ``None`` if a tail in memory can serve a
         reader from ``offset``. With ``fresh``, the state and the page always come from the store.
@@ -230,7 +230,10 @@ def _is_whole(pages: Sequence[Page]) -> bool:
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
-    """Return the ``Offset`` where a reader begins, or ``True`` if it begins at the tail instead."""
+    """Return the ``Offset`` where a reader begins, and whether the reader begins at the tail.
+
+    If the reader begins at the tail, the returned ``Offset`` is only the start of the stream.
+    """
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False

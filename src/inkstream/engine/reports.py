@@ -176,7 +176,7 @@ class Reports:
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait up to ``timeout_s`` for running reports. Other workers make unfinished reports."""
+        """Wait up to ``timeout_s`` for running reports. Other workers repeat unfinished ones."""
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

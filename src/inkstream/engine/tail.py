@@ -46,7 +46,7 @@ class Owner(Protocol):
 
     @property
     def ending(self) -> bool:
-        """True from ``finish``, ``release`` or ``give_up`` until the last outcome is known."""
+        """True while the end or the release of the stream waits for its commit."""
 
     @property
     def pending_bytes(self) -> int:
@@ -123,7 +123,7 @@ class Tail:
 
     @property
     def runs(self) -> Runs:
-        """The runs of the stream, at least of all messages that this tail has published."""
+        """The stream's runs, which cover at least all messages that this tail has published."""
         return self.state.runs
 
     @property

@@ -163,8 +163,8 @@ class Tails:
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
         """Update a tail to a state that was just read or committed; return how many readers woke.
 
-        ``None`` means that the stream does not exist. If the tail lacks messages that ``state``
-        counts, ``run`` reads these messages from the store.
+        If ``state`` is ``None``, the stream does not exist. If the tail lacks messages that
+        ``state`` counts, ``run`` reads these messages from the store.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)
@@ -201,7 +201,8 @@ class Tails:
         """Clear ``due_at`` of a stream that would end although this process still needs the stream.
 
         If another worker took this worker for dead, this worker's writer gets its stream back. If
-        the writer's ``Audience`` asked for readers, it learns that this process has a reader.
+        the writer's ``Audience`` asked for readers, the cleared ``due_at`` tells the ``Audience``
+        that this process has a reader.
         """
         if state.internal_id not in self._rescuing:
             self._rescuing.add(state.internal_id)

@@ -174,7 +174,7 @@ class Writer:
 
     @property
     def ending(self) -> bool:
-        """True from ``finish``, ``release`` or ``give_up`` until the last outcome is known."""
+        """True while the end or the release of the stream waits for its commit."""
         return self._ending is not None
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
@@ -244,11 +244,12 @@ class Writer:
     async def _look_at_loop(self) -> None:
         """Let the loop run, if the caller has kept it from running.
 
-        A caller may never wait, or may wait in a synchronous call. Then the loop commits and sends
-        no text, and all other streams of the process wait. A look reads the clock, which may cost
-        as much as an ``append``. So a healthy writer, which commits after a few messages, seldom
-        looks. The number of messages between two looks doubles while the loop does not run. After a
-        block, each message is looked at, until the loop runs between two of them.
+        Some callers wait for nothing between two messages, or wait in a synchronous call. Then the
+        loop commits and sends no text, and all other streams of the process wait. A look reads the
+        clock, which may cost as much as an ``append``. So a healthy writer, which commits after a
+        few messages, seldom looks. The number of messages between two looks doubles while the loop
+        does not run. After a block, the writer looks before each message, until the loop has run
+        between two messages.
         """
         if self._loop_ran:
             self._watch_loop(look_every=FEW_PIECES)
@@ -305,7 +306,8 @@ class Writer:
     async def flush(self) -> None:
         """Wait until all messages accepted so far are durable.
 
-        Half a surrogate pair at the end of the text does not count.
+        This method does not wait for half a surrogate pair at the end of the text. The writer keeps
+        this half, and commits it together with the next message or with the end.
 
         Raises:
             WriterFenced, StoreUnavailable: In the same cases as ``append``.

@@ -410,7 +410,8 @@ class Calls(Lifespan):
     async def health(self, *, within_s: float = 2.0) -> Health:
         """Return whether this process runs and can serve requests. A failed check raises no error.
 
-        A small write to the database may take ``within_s`` seconds.
+        The check makes a small write to the database. If this write takes longer than ``within_s``
+        seconds, the process is not ready.
         """
         check_seconds("within_s", within_s, zero=False)
         try:

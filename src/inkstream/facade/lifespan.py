@@ -143,7 +143,7 @@ class Lifespan:
                 pages = await self.engine.readers.pages(state.stream_id)
             except StreamNotFound:
                 return
-            except StoreUnavailable:  # on_end was not called, so this is not a try of on_end
+            except StoreUnavailable:  # a failed read must not count as a failed call of on_end
                 await asyncio.sleep(_RETRY_S)
             else:
                 if pages[-1].state.internal_id == state.internal_id:

@@ -22,7 +22,7 @@ from inkstream.http.problems import Problem, problem_for
 from inkstream.http.response import StreamResponse
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""A client needs the stream's id to follow the stream again."""
+"""The response header with the stream's id, with which a client can follow the stream again."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 

@@ -18,7 +18,7 @@ from inkstream.http.follow import Allow
 from inkstream.http.health import HealthRoutes
 from inkstream.http.routes import StreamRoutes
 
-# Most applications mount none of these apps, so their methods import them.
+# Most applications mount none of these apps, so only the methods that return an app import it.
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
