@@ -102,10 +102,11 @@ class Store(Protocol):
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
         change its generation whenever committed messages may have been lost, for instance in a
         restore from a backup or in a failover. Such a loss may happen while no worker lives. So
-        the store must change the generation before the worker's first write, unless another living
-        worker could already commit before this write. The store must also change its generation
-        when this worker finds that messages of its own commits are missing. A change without such a
-        loss does no harm.
+        the store must change the generation before the worker's first write. Only if another living
+        worker could already commit before this write, the store may keep its generation, because a
+        backup is restored only while all workers are stopped. The store must also change its
+        generation when this worker finds that messages of its own commits are missing. A change
+        without such a loss does no harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.

@@ -49,7 +49,7 @@ class Reports:
         self.tasks: dict[asyncio.Task[None], None] = {}
 
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
-        """Report an end that is assigned to this worker, in a task.
+        """Start a task that reports an end. The store must have assigned the end to this worker.
 
         ``stopped`` means that another operation than the stream's writer ended the stream. Then the
         report waits up to 2 s for the writer's result.
