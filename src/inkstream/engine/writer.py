@@ -245,11 +245,11 @@ class Writer:
         """Let the loop run, if the caller has kept it from running.
 
         Some callers wait for nothing between two messages, or wait in a synchronous call. Then the
-        loop commits and sends no text, and all other streams of the process wait. A look reads the
-        clock, which may cost as much as an ``append``. So a healthy writer, which commits after a
-        few messages, seldom looks. The number of messages between two looks doubles while the loop
-        does not run. After a block, the writer looks before each message, until the loop has run
-        between two messages.
+        loop cannot run: it neither commits nor sends text, and all other streams of the process
+        wait. A look reads the clock, which may cost as much as an ``append``. So a healthy writer,
+        which commits after a few messages, seldom looks. The number of messages between two looks
+        doubles while the loop does not run. After a block, the writer looks before each message,
+        until the loop has run between two messages.
         """
         if self._loop_ran:
             self._watch_loop(look_every=FEW_PIECES)
