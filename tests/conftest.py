@@ -27,7 +27,8 @@ TIER = os.environ.get("INKSTREAM_TIER", "test")
 assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
 SOAK = TIER == "soak"
 INTEROP = Path(__file__).parent / "interop"
-# The tests in this folder import large packages, which takes two seconds in each process.
+# The tests in ``INTEROP`` import large packages. Without this line, each test process would spend
+# two seconds on these imports, although the tier ``test`` runs none of these tests.
 collect_ignore = [INTEROP] if TIER == "test" else []
 GRACE_S = 2.0
 
@@ -54,13 +55,16 @@ def rounds() -> Rounds:
 
 
 def pytest_configure() -> None:
-    """Accept SIGINT. In a background job of a shell, pytest and its children ignore it."""
+    """Accept SIGINT.
+
+    A shell makes its background jobs ignore SIGINT, and the children of pytest would ignore it too.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with a ``seed`` once for each seed. Its marker ``seeds`` sets their number."""
+    """Run a test with a ``seed`` once for each seed. The marker ``seeds`` sets how many seeds."""
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
         assert marker is not None, "a test with a seed needs the marker seeds(fast, soak)"
@@ -68,7 +72,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of other tiers. A skipped test would mean that a program is missing."""
+    """Deselect the tests of other tiers.
+
+    They are not skipped, because a skipped test means that a program is missing.
+    """
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -157,7 +164,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         thread.join(max(0.0, deadline - time.monotonic()))
     threads = [thread.name for thread in set(threading.enumerate()) - before.threads]
     if _open_files() - before.files:
-        gc.collect()  # collect cycles now, so that their warnings fail this test
+        gc.collect()  # collect cycles now, so that their warnings fail this test and no later test
     files = sorted(_open_files() - before.files)
     if threads or files:
         pytest.fail(f"left behind: threads {threads}, open {files}", pytrace=False)

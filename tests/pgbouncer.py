@@ -41,7 +41,10 @@ class PgBouncer:
         self.version = version
 
     def url_of(self, url: str, parameters: str) -> str:
-        """Return ``url`` through the pooler, with ``parameters`` instead of its own."""
+        """Return the URL of the same database through the pooler.
+
+        ``parameters`` replace the parameters of ``url``.
+        """
         parts = urlsplit(url)
         netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
         return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))

@@ -117,8 +117,8 @@ class OwnServer(Server):
             f"port={self.port}",
             "unix_socket_directories=",
             "max_connections=60",
-            "fsync=off",  # tests kill processes, but not machines
-            "max_wal_size=128MB",  # the files may be in memory
+            "fsync=off",  # data would be lost only if the machine crashed
+            "max_wal_size=128MB",  # keeps the log small, because it may be in memory
             *settings,
         )
         self._home = Path(
@@ -268,7 +268,7 @@ def as_somebody() -> list[str]:
 
 
 def _in_memory() -> str | None:
-    """Return a folder in memory if the system has one with much room.
+    """Return a folder in memory if the system has one with ``MEMORY_BYTES`` of free space.
 
     PostgreSQL makes 300 files for each database, which on a disk takes most of a short test's time.
     """

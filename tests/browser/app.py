@@ -61,7 +61,7 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Set ``most`` to the number of these connections that are still open, if that is more."""
+    """Raise ``most`` if more of these connections are still open than ``most`` says."""
     global most
     most = max(most, len(together & connections))
 

@@ -68,7 +68,7 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """Each list marks a conversation until its answer ends, or until the server is killed."""
+    """Each window's list marks a conversation until its answer ends or the server is killed."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)
@@ -179,7 +179,10 @@ async def listed(page: Page) -> list[str]:
 
 
 async def test_the_list_is_grouped_by_day(browser: Browser, chat: Chat) -> None:
-    """Each conversation is below its day in the browser's time zone, and moves at midnight."""
+    """Each conversation is below its day in the browser's time zone.
+
+    At midnight, the conversation moves to another heading.
+    """
     context = await browser.new_context(timezone_id=ZONE)
     await chat.start()
     try:
@@ -236,7 +239,8 @@ async def test_a_question_moves_its_conversation_to_today(
         await expect(one.get_by_label("Title")).to_have_value("Half a title")
 
 
-# React stores the props of an element in a field of the element. A render stores another object.
+# React stores the props of an element in a field of the element. Each render stores a new object,
+# so a new object shows that React has rendered the list.
 RENDERED = """() => {
     const list = document.querySelector(".days ul");
     const props = list[Object.keys(list).find((key) => key.startsWith("__reactProps$"))];

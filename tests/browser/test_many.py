@@ -30,7 +30,10 @@ async def sockets(site: Site) -> dict[str, int]:
 
 
 async def test_eight_windows_share_four_connections(context: BrowserContext, site: Site) -> None:
-    """G2, G6: all windows show new text, also a ninth. Stop works in a window that polls."""
+    """G2, G6: eight windows show new text, and a ninth window shows the text so far.
+
+    Stop works in a window that polls.
+    """
     await client.post(site.port, "/event-streams")  # this resets the counts
     shows = [[await site.create() for _ in range(STREAMS)] for _ in range(WINDOWS)]
     pages = [await open_page(context, site.url(*names)) for names in shows]

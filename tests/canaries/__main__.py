@@ -110,7 +110,8 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
-    # Python would use the old compiled module if the source's size and time (in seconds) are equal.
+    # Python recompiles a source only if its size or its time, in whole seconds, has changed. Two
+    # quick writes may change neither, and then Python would run the old compiled module.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 

@@ -43,7 +43,7 @@ async def test_silent(shell: Shell, server: Server) -> None:
 
 
 async def test_short_wait(server: Server) -> None:
-    """If the doctor waits no longer than the time between two pings, ``idle`` is unknown."""
+    """If the doctor waits no longer than one ping interval, it reports ``idle`` as unknown."""
     endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}/doctor", {})
     found = {finding.check: finding for finding in await examine(endpoint, idle_s=0.5)}
     assert found["idle"].verdict is Verdict.UNKNOWN

@@ -139,7 +139,10 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("three")
 async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
-    """Commands that only ask answer and end while another program keeps both locks."""
+    """`ls`, `cat`, `show` and `verify` succeed while another program keeps both locks.
+
+    The locks are the writers' lock of inkstream and the write lock of SQLite.
+    """
     path = shell.folder / "streams.db"
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)

@@ -73,7 +73,10 @@ async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
 
 
 async def test_questions_write_nothing(shell: Shell) -> None:
-    """G12: `show`, `ls` and `cat` answer from a server or with a role that writes nothing."""
+    """G12: `show`, `ls` and `cat` work while the server refuses writes.
+
+    The store can also read from a standby, and with a role that may not write.
+    """
     own = await asyncio.to_thread(postgres_server.own_server)
     try:
         url = await own.make_database()

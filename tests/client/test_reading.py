@@ -161,7 +161,10 @@ def test_patience_ends() -> None:
 
 
 def test_a_longer_wait_than_the_patience_raises_at_once() -> None:
-    """The message says for how long the server asks to wait, and not that it was silent so long."""
+    """The message says for how long the server asks the reader to wait.
+
+    The message does not say that the server was silent for that time.
+    """
     reading = Reading("/s", None, 5)
     reading.headers()
     reading.refuse(503, {"retry-after": "60"}, b"")
@@ -184,7 +187,7 @@ def after(offset: str | None, body: bytes) -> tuple[Reading, list[Any]]:
 
 
 def test_the_offset_is_in_the_address_and_in_a_header() -> None:
-    """G2: the reader continues behind a proxy that forwards only one of the two."""
+    """G2: the reader continues if a proxy drops the offset in the address or header."""
     reading = Reading("/s?tenant=a", None, 300)
     assert reading.address() == "/s?tenant=a"
     reading.offset = FIRST
@@ -200,7 +203,7 @@ def test_a_message_that_was_seen_before_is_dropped() -> None:
 
 
 def test_a_snapshot_that_was_seen_before_is_dropped() -> None:
-    """G2: the snapshot after a 204 may ignore the offset too."""
+    """G2: from a snapshot after a 204, the reader returns no message a second time."""
     reading = Reading("/s", LAST, 300)
     reading.refuse(204, {}, b"")
     reading.headers()
@@ -260,7 +263,7 @@ def test_an_unknown_kind_of_event_is_skipped() -> None:
 
 @pytest.mark.parametrize("lines", [b"", b"id\n", b"id: \n"])
 def test_an_event_without_an_id_raises(lines: bytes) -> None:
-    """G2: a message without a place in the stream cannot be compared with the offset."""
+    """G2: without an id, the reader cannot know whether it has already returned the message."""
     with pytest.raises(RequestRefused, match="no id"):
         after(None, event(FIRST, "Hi ") + lines + b'data: "you"\n\n')
 

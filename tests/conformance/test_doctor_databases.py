@@ -148,7 +148,10 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """The doctor finds that the URL mentions no pooler, or a pooler that does not exist."""
+    """The doctor reports a URL that goes through a pooler without the parameter ``pooler``.
+
+    It also reports a URL that has this parameter but goes through no pooler.
+    """
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):
             found = await postgres.examine(pooler.url_of(url, parameters))

@@ -97,7 +97,7 @@ async def test_own_changes_cause_no_hint(
         await store.commit(appending(mine))
     looked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Wait for two looks of the notifier, because the first look may precede the last commit.
+    # Let the notifier look at the file twice, because its first look may precede the last commit.
     for _ in range(2):
         looked.clear()
         store._open_threads().write.watch(
@@ -216,7 +216,7 @@ async def test_closed_notifier_is_silent(store: SQLiteStore, other: SQLiteStore)
     await notifier.close()
     before = len(calls)
     await create(other, "s")
-    await create(store, "t")  # an open notifier would look at the file during this write
+    await create(store, "t")  # if it were open, the notifier would look at the file now
     await asyncio.sleep(0)
     assert len(calls) == before
     await notifier.notify([StreamId("s")])

@@ -78,7 +78,10 @@ async def test_a_worker_that_restarts_has_its_own_lock(
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: an error before a call prevents the call's effect, and an error after it does not."""
+    """G12: a fault before a call prevents the effect of the call.
+
+    A fault after the call does not undo the effect.
+    """
     one, _ = pair
 
     def away(method: str) -> None:

@@ -131,7 +131,7 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     again = PostgresStore(url)
     await again.open("two")
     with pytest.raises(StoreUnavailable):
-        await create(again, "t")  # the first write first takes the worker's lock
+        await create(again, "t")  # a worker takes its lock before its first write
     await again.close()
     await store._connections.close()
     await store._connections.open()
@@ -217,7 +217,7 @@ async def test_deadlock_with_another_program_is_retried(
     stranger = await asyncpg.connect(url)
     await stranger.execute(
         "SET deadlock_timeout = '10s'"
-    )  # so that PostgreSQL cancels the store's statement, and not the stranger's
+    )  # so that PostgreSQL cancels the store's statement, and not the statement of ``stranger``
     lock = "SELECT FROM inkstream.heads WHERE internal_id = $1 FOR UPDATE"
     async with stranger.transaction():
         await stranger.fetch(lock, second.internal_id)
@@ -405,7 +405,10 @@ async def test_a_closed_store_is_seen_dead_at_once(
 
 
 async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G12: if another session locks the tables, a question ends soon, and says so."""
+    """G12: if another session locks a table, open, migrate and verify soon raise an error.
+
+    The error says that another session keeps a lock.
+    """
     monkeypatch.setattr(_migrate, "ANSWER_S", 1.0)
     monkeypatch.setattr(_store, "ANSWER_S", 1.0)
 
@@ -428,7 +431,10 @@ async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_server_that_cannot_be_reached() -> None:
-    """G12: the error says that no connection was made, not that one was lost or none was free."""
+    """G12: the error says that no connection was made.
+
+    The error does not say that a connection was lost, or that no connection was free.
+    """
     with socket.create_server(("127.0.0.1", 0)) as paused:
         port = paused.getsockname()[1]
         url = f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable&connect_timeout=1"

@@ -41,7 +41,7 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """A process gets no hint of its own changes. A hint of too many streams names none."""
+    """A process gets no hint of its own changes. A hint about too many streams contains no ids."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)

@@ -122,7 +122,8 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(owner="owner 7", limit=5), 0),
             (Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING), limit=20), 0),
             (Query(owner="owner 101", statuses=(Status.DONE,), limit=5), 0),
-            # A field without an index is compared only for the owner's streams.
+            # If a field is not in the index, the call may read all streams of the owner, but no
+            # streams of other owners.
             (Query(owner="owner 101", statuses=(Status.CANCELLED,)), of_an_owner),
             (Query(owner="owner 101", group="group 101", limit=5), of_an_owner),
             (Query(group="group 7", limit=5), 0),

@@ -282,7 +282,10 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """Only a crash or a restart of the server may lose commits, and so changes the generation."""
+    """A crash or a restart of the server changes the generation, because commits may be lost.
+
+    The end of a session loses no commits, and does not change the generation.
+    """
     server = postgres_server.own_server()
     try:
         url = await server.make_database()

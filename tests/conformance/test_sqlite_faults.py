@@ -34,8 +34,8 @@ from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.testing.store_suite.harness import EVERYTHING, text_in
 from tests.prerequisites import missing, program
 
-# For each of SQLite's primary result codes: the error if a statement returns the code, and the
-# error if COMMIT returns it.
+# The table has a row for each of SQLite's primary error codes. The store raises the first error if
+# a statement returns the code, and the second error if COMMIT returns the code.
 TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
     "SQLITE_ERROR": (StoreError, StoreError),
     "SQLITE_INTERNAL": (StoreError, StoreError),
@@ -87,7 +87,7 @@ def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """``TABLE`` has every primary code of this version of Python's sqlite3."""
+    """``TABLE`` has every primary error code of this version of Python's sqlite3."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
     other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # results of an authoriser, which are no errors
     primary = {
@@ -104,7 +104,10 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Return whether ``name`` is a result code. An authoriser's actions have the same numbers."""
+    """Return whether ``name`` is a result code, and not an action of an authoriser.
+
+    Actions have the same numbers as result codes, so only the name shows the difference.
+    """
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
     return not name.endswith((*actions.split(), *others.split()))
@@ -248,7 +251,7 @@ async def test_missing_table(path: Path, store: SQLiteStore) -> None:
 
 
 async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
-    """The application's tables and its ``user_version`` stay unchanged."""
+    """A store in the application's file leaves the application's data unchanged."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE users (name TEXT)")
         connection.execute("PRAGMA user_version = 41")
@@ -265,7 +268,10 @@ async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """Only this process can end its transaction, so the error names this process."""
+    """If this process has an open transaction on the file, the error names this process.
+
+    No other process can end the transaction.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -393,7 +399,10 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until an append fails. Return the acknowledged text, and the unknown piece if any."""
+    """Append until an append fails. Return the acknowledged text.
+
+    If the outcome of the failed append is unknown, also return its piece, and otherwise ``None``.
+    """
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"

@@ -175,7 +175,7 @@ async def test_disk_is_full_for_a_while(
 
         async def follow() -> None:
             async for item in streams.follow(stream_id):
-                heard.append(str(item))  # noqa: PERF401 - looked at meanwhile
+                heard.append(str(item))  # noqa: PERF401 - the test reads ``heard`` meanwhile
 
         reading = asyncio.create_task(follow())
         admin = await asyncpg.connect(url)

@@ -101,19 +101,19 @@ class Worker:
 
     async def do_block(self, number: int, seconds: float) -> None:
         tell(number, "blocks")
-        time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
+        time.sleep(seconds)  # noqa: ASYNC251 - the blocked loop is the fault under test
 
     async def do_block_in_source(self, number: int, name: str, seconds: float) -> None:
         async def source() -> AsyncIterator[str]:
             yield "before"
-            time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
+            time.sleep(seconds)  # noqa: ASYNC251 - the blocked loop is the fault under test
 
         await self._streams.create(name)
         await self._streams.start(name, source)
 
     async def do_copy(self, number: int, folder: str) -> None:
         """Read every file of a folder, as a backup program that ignores SQLite's locks does."""
-        for file in Path(folder).rglob("*"):  # noqa: ASYNC240 - microseconds, and the fault
+        for file in Path(folder).rglob("*"):  # noqa: ASYNC240 - blocks for microseconds
             if file.is_file():
                 file.read_bytes()
 
