@@ -51,7 +51,8 @@ class Parent:
                 threading.Thread(target=self.app_waits, args=(busy,), daemon=True).start()
                 busy.wait()
                 # SQLite's allocator has a lock. If the thread held this lock during the fork, any
-                # SQLite call of the child would hang. Between two attempts, the thread sleeps.
+                # SQLite call of the child would hang. So wait until the thread sleeps between two
+                # attempts to begin its transaction: a sleeping thread does not hold the lock.
                 time.sleep(0.3)
             return
         self.streams.create("parent")

@@ -273,7 +273,10 @@ def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
 
 
 async def test_a_question_waits_for_no_writer(database: Path) -> None:
-    """`inkstream show` explains an outage in which another program keeps both locks."""
+    """A store opens and reads while another program keeps the writers' lock and SQLite's lock.
+
+    So `inkstream show` can explain this outage.
+    """
     first = SQLiteStore(database)
     await first.open("first")
     await first.create(NewStream(stream_id=StreamId("kept"), created_at=0.0))
