@@ -98,7 +98,7 @@ async def test_database(shell: Shell) -> None:
 
 
 async def test_denied(server: Server) -> None:
-    """The probe refuses a request if its ``authorize`` refuses it."""
+    """The probe refuses a request if the probe's ``authorize`` refuses the request."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/doctor") as client:
         for path in ("echo", "events", "idle", "broken", "ticks", ""):
             assert (await client.get(path, params={"denied": 1})).status_code == 403

@@ -181,7 +181,10 @@ async def test_output_that_cannot_be_written_is_one_line(shell: Shell, where: st
 @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
 @pytest.mark.parametrize("tee", ["", "--tee"])
 async def test_g6_a_stream_goes_on_without_output(shell: Shell, where: str, tee: str) -> None:
-    """The stream is written to its end, and its id is on standard error."""
+    """If standard output cannot be written, `write` still writes the stream to its end.
+
+    `write` prints the id of the stream on standard error.
+    """
     done = await shell.script(f"echo text | inkstream write {tee} --id s {where}")
     assert (done.code, done.err.split()[0]) == (0, "s"), done
     assert "Traceback" not in done.err

@@ -334,7 +334,10 @@ async def test_a_connection_of_another_database_is_refused(
 
 
 async def test_the_ways_to_name_a_database(url: str) -> None:
-    """The store never closes a pool that it was given, and uses only the URL of an engine."""
+    """The store never closes a pool that it was given.
+
+    Of an engine of SQLAlchemy, the store uses only the URL.
+    """
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         for number, database in enumerate(

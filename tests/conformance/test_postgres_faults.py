@@ -351,7 +351,10 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker takes its lock in a new session while the server still has the old session."""
+    """If a session does not answer, the worker takes its lock in a new session.
+
+    The worker does not wait until the server has closed the old session.
+    """
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
     before = [pid for (pid,) in await admin.fetch(holders, [])]
