@@ -44,8 +44,9 @@ class Presence:
     async def show_life(self) -> None:
         """Beat now, unless this worker's last beat is at most ``Timing.beat_s`` old.
 
-        A worker without streams sends no beats. Without this call before a claim, other workers
-        could take such a worker for dead, and end the stream that it has claimed.
+        A worker that has had no streams for some time sends no beats. Without this call before a
+        claim, other workers could take such a worker for dead, and end the stream that it has
+        claimed.
         """
         now = self._clock.monotonic()
         self.has_streams(now)

@@ -94,7 +94,7 @@ class Readers:
         return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return all messages of each stream that exists, by stream id, as one or more pages."""
+        """Return all messages of those given streams that exist: one or more pages for each id."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -113,7 +113,7 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and a page for ``open``, which then need not read the store.
+        """Return a stream's state and a page. With this page, ``open`` need not read the store.
 
         The page holds the messages after ``offset``, or is ``None`` if a tail in memory can serve a
         reader from ``offset``. With ``fresh``, the state and the page always come from the store.

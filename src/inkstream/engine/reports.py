@@ -176,7 +176,10 @@ class Reports:
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait up to ``timeout_s`` for running reports. Other workers repeat unfinished ones."""
+        """Wait up to ``timeout_s`` for running reports, then cancel them.
+
+        Other workers make the reports that are unfinished then.
+        """
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

@@ -49,8 +49,8 @@ class Writers:
         ``starts`` are the tasks of ``Starts``, which may still create writers.
 
         Raises:
-            TimeoutError: 5 s after this wait, not all ends are durable. A sweep of another worker
-                will end the streams that have no end yet.
+            TimeoutError: 5 s after the wait for the writers, not all ends are durable. A sweep of
+                another worker will end the streams that have no end yet.
         """
         running = [*starts, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:

@@ -25,7 +25,8 @@ class WorkerDescription:
         lease_s: The seconds without a beat after which other workers take the worker for dead.
         beat_at: When the worker beat last; ``None`` if the worker is this process or is no longer
             listed. The fields below are from the worker's last beat. If the worker is this process,
-            these fields are current.
+            these fields are current. If the worker is no longer listed, these fields are 0 or
+            ``None``.
         blocked_s: The longest time within the last minute for which the worker's event loop was
             blocked; 0 if that was at most a second.
         blocked_at: The line of code that blocked the event loop.
