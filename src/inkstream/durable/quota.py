@@ -98,8 +98,9 @@ class Quota:
             before = page[-1].internal_id
         room = self._max_streams - found
         self._full = room < 1
-        # Near the limit, an eighth of the room is less than one stream. Without the hundredth of
-        # the limit, each creation near the limit would count all streams.
+        # If the owner may create fewer than eight more streams, an eighth of them is less than one
+        # stream. Without the hundredth of the limit, each of these creations would count all
+        # streams.
         places = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))
         self._left = 0 if self._full else places
         now = self._engine.clock.monotonic()

@@ -29,8 +29,8 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 def next_cursor(now: float, given: int | None) -> str:
     """Return the protocol's cursor for a live read.
 
-    The cursor is the number of the current interval. If the client's cursor ``given`` is not
-    smaller, the cursor is a number larger than ``given``.
+    Usually it is the number of the current interval. If ``given``, the client's last cursor, is
+    equal to this number or larger, the result is a number larger than ``given``.
     """
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:

@@ -32,7 +32,7 @@ _RETRY_S: Final = 1.0
 class SystemClock:
     """The clocks of the operating system."""
 
-    # Methods would be slower, and monotonic() is called for every token.
+    # Methods would be slower, and monotonic() is called for every send to a reader.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 
