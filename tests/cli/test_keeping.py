@@ -237,6 +237,7 @@ async def test_ls_watches(shell: Shell) -> None:
                 await shell.run("write", "--id", "second", text=b"two")
             lists.append([])
         assert lists[0] == ["first"]
-        assert lists[-1] == ["second"]  # the newest stream comes first, and the test stops there
+        # The newest stream comes first, and the loop above ends after the first line with it.
+        assert lists[-1] == ["second"]
         watching.send_signal(signal.SIGINT)
         assert await watching.wait() == 130

@@ -294,7 +294,7 @@ async def test_a_question_waits_for_no_writer(database: Path) -> None:
 
 
 async def test_a_locked_file_is_waited_for_once(database: Path) -> None:
-    """After a read found the file locked, opening does not also wait for the writers' lock."""
+    """If its first read waited in vain for a locked file, ``open`` does not wait once more."""
     first = SQLiteStore(database)
     await first.open("first")
     await first.close()

@@ -478,7 +478,7 @@ async def test_page_is_read_once_and_sent_in_pieces() -> None:
 
 @in_virtual_time
 async def test_a_follow_goes_on_after_a_timeout() -> None:
-    """G1, G11: the items after a cancelled ``anext`` are the items that follow, up to the end."""
+    """G2: if an ``anext`` is cancelled, the next ``anext`` loses no item, and repeats none."""
     async with one_worker() as worker:
         streams = worker.streams
         await streams.create("s")

@@ -27,8 +27,8 @@ class DurableSettings:
             reconnect.
         closed_polls_per_s: How many times a second, on average, one client may ask for more after
             the end of a closed stream. Further requests get 429.
-        closed_poll_burst: How many times at once one client may ask for more after the end of a
-            closed stream.
+        closed_poll_burst: How many times one client may ask, without a pause, for more after the
+            end of a closed stream, before ``closed_polls_per_s`` limits the client.
     """
 
     owner: str = "durable-streams"

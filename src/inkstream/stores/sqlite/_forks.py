@@ -42,12 +42,12 @@ class Gate:
         self._waiting = 0
 
     def enter(self) -> None:
-        """Register the calling thread for ``all_wait``."""
+        """Count the calling thread among those that must wait before a fork."""
         with self._changed:
             self._threads += 1
 
     def leave(self) -> None:
-        """Unregister the calling thread, because it ends and has no connection."""
+        """Count the calling thread no longer, because it ends and has no connection."""
         with self._changed:
             self._threads -= 1
             self._changed.notify_all()
