@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page_tree import Tree
 from benchmarks.report import Report
 
 ROOT = Path(__file__).parents[1]
@@ -41,17 +40,17 @@ LOADS = (
 )
 
 
-def start(tree: Tree, core: int, load: Load, seconds: float) -> subprocess.Popen[str]:
+def start(tree: Path, core: int, load: Load, seconds: float) -> subprocess.Popen[str]:
     numbers = (load.streams, load.rate, seconds, load.latency_window_s)
     return subprocess.Popen(
         ["taskset", "-c", str(core), sys.executable, str(WORKER), *map(str, numbers)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": f"{tree.root}/src"},
+        env=os.environ | {"PYTHONPATH": f"{tree}/src"},
     )
 
 
-def measure(trees: tuple[Tree, Tree], load: Load, seconds: float, rounds: int) -> dict[str, Any]:
+def measure(trees: tuple[Path, Path], load: Load, seconds: float, rounds: int) -> dict[str, Any]:
     """Return the median CPU time per token of both trees, and of the ratios of all rounds."""
     pairs: list[tuple[list[float], ...]] = []
     for turn in range(rounds):
@@ -84,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    trees = (Tree("before", options.before.resolve()), Tree("after", ROOT))
+    trees = (options.before.resolve(), ROOT)
     report = Report("CPU time per delivered token: claims and ends count, creates do not")
     report.rows = [measure(trees, load, options.seconds, options.rounds) for load in LOADS]
     print(report.json() if options.json else report.table(), flush=True)

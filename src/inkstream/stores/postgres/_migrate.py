@@ -59,7 +59,7 @@ class Migration:
 
     @property
     def digest(self) -> str:
-        """A digest of the migration's SQL, without comments and line breaks."""
+        """A digest of the migration's SQL, without comment lines and line breaks."""
         return hashlib.sha256(_without_comments(self.sql).encode()).hexdigest()[:32]
 
     def in_schema(self, schema: str) -> str:
