@@ -101,7 +101,7 @@ __version__ = "0.1.0.dev0"
 
 for _name in __all__:
     _value = globals()[_name]
-    # A dataclass keeps its ``__module__``, because the annotations of a dataclass are strings, and
-    # tools look up these strings in that module.
+    # Show the public name of a class, such as ``inkstream.Health``. But a dataclass must keep its
+    # ``__module__``, because tools search this module for the names in the class's annotations.
     if isinstance(_value, type) and not is_dataclass(_value):
         _value.__module__ = __name__

@@ -12,11 +12,14 @@ from typing import Any, Final, TypeVar, cast
 E = TypeVar("E", bound=StrEnum)
 
 MOST: Final = 2**31 - 2
-"""The largest count. Every database can store this number plus 1."""
+"""The largest count that a caller may pass. Every database can store this number plus 1."""
 
 MOST_BYTES: Final = 2**53
 MOST_S: Final = 100 * 366 * 86_400.0
-"""A hundred years, in seconds. The current time plus a larger number may overflow."""
+"""The longest time that a caller may pass: a hundred years, in seconds.
+
+The current time plus a larger number may overflow.
+"""
 
 NAME_BYTES: Final = 1024
 """The maximum size of a name, for example of an owner or a group, in bytes of UTF-8.
@@ -59,8 +62,8 @@ def check_names(**names: object) -> None:
 def check_storable(**names: str | None) -> None:
     """Raise ``ValueError`` for text that a database would refuse.
 
-    PostgreSQL accepts neither NUL nor half a surrogate pair. Other databases accept both. Without
-    this check, an application would get the error only after it has moved to PostgreSQL.
+    PostgreSQL accepts neither NUL nor half a surrogate pair. Other stores may accept them. Without
+    this check, such an application would get the error only after it has moved to PostgreSQL.
     """
     for name, value in names.items():
         if value is not None and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
@@ -84,7 +87,7 @@ def check_count(name: str, value: object, *, most: int = MOST) -> None:
 def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = True) -> None:
     """Raise ``ValueError`` unless ``value`` is a number of seconds, at most a hundred years.
 
-    With ``none``, the value may be ``None``. With ``zero``, it may be 0.
+    With ``none``, the value may be ``None``. With ``zero``, the value may be 0.
     """
     if value is None and none:
         return
@@ -106,7 +109,7 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
 def check_async(name: str, value: object, arguments: str) -> None:
     """Raise ``TypeError`` unless ``value`` is an async function or has an async ``__call__``.
 
-    If the signature of ``value`` is known, it must also accept ``arguments``.
+    If Python knows the signature of the function, the function must also accept ``arguments``.
     """
     call = getattr(value, "__call__", None)  # noqa: B004 - an object may have an async __call__
     if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
@@ -124,7 +127,7 @@ def check_async(name: str, value: object, arguments: str) -> None:
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:
-    """Return the member of ``kind`` that has this value. Raise ``ValueError`` if there is none."""
+    """Return the member of ``kind`` with this value. Raise ``ValueError`` if no member has it."""
     try:
         return kind(value)  # type: ignore[arg-type]
     except ValueError:
@@ -133,14 +136,14 @@ def one_of(name: str, kind: type[E], value: object) -> E:
 
 
 def as_items(name: str, value: Any) -> list[Any]:
-    """Return a list of the items of ``value``. Raise ``TypeError`` for one string."""
+    """Return a list of the items of ``value``. Raise ``TypeError`` if ``value`` is a string."""
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a list, not one string: [{value!r:.80}]")
     return list(value)
 
 
 def described(value: object) -> str:
-    """Return the name of the type of ``value`` and, if inkstream knows one, a remedy."""
+    """Return the name of the type of ``value``. For a common mistake, also say what to do."""
     remedy = _remedy(value)
     name = "None" if value is None else type(value).__name__
     return f"{name} ({remedy})" if remedy else name

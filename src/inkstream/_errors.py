@@ -1,4 +1,4 @@
-"""Every error that inkstream raises.
+"""The classes of inkstream's errors.
 
 InkstreamError
 ├── InvalidInput               a caller's mistake; nothing was changed
@@ -116,7 +116,7 @@ class LimitExceeded(InvalidInput):
 class MessageTooLarge(LimitExceeded):
     """A message, the metadata of a stream, or a result is larger than ``Limits.message_bytes``.
 
-    A request of the Durable Streams protocol raises this error for too many messages, too.
+    Or a request of the Durable Streams protocol contains too many messages.
     """
 
     code = "message_too_large"
@@ -219,8 +219,8 @@ class WriterFenced(_OfStream):
     deleted, this writer let go of the stream, or the database lost text of the stream.
 
     The attribute ``status`` is the stream's status when the writer was fenced, or ``None`` if the
-    stream did not exist any more. While this process ends the stream, ``status`` is the final
-    status that the stream gets.
+    stream did not exist any more. If this process is just ending the stream, ``status`` is the
+    final status that the stream gets.
     """
 
     code = "fenced"
@@ -231,9 +231,9 @@ class WriterFenced(_OfStream):
 
 
 class TooManyStreams(InkstreamError):
-    """``Limits`` allows no more live streams, either for the owner or in this process.
+    """The owner or this process has as many running streams as ``Limits`` allows.
 
-    Or the settings of a Durable Streams application allow no more streams.
+    Or a Durable Streams application has as many streams as its settings allow.
     """
 
     code = "too_many_streams"
@@ -244,7 +244,7 @@ class TooManyStreams(InkstreamError):
 
 
 class TooManyReaders(InkstreamError):
-    """``Limits`` allows no more readers, either of the stream or in this process."""
+    """The stream or this process has as many readers as ``Limits`` allows."""
 
     code = "too_many_readers"
 
@@ -302,8 +302,8 @@ class StreamError(InkstreamError):
     """Raise this in a source to end the stream ``error`` with your own message for readers.
 
     Any other exception in a source also ends the stream ``error``, but readers get a general
-    message and the code ``internal``. An ``InvalidInput`` keeps its own code. inkstream logs the
-    exception.
+    message and the code ``internal``. After an ``InvalidInput``, readers get the code of this
+    exception instead of ``internal``. inkstream logs the exception.
 
     Args:
         message: The sentence that readers see.

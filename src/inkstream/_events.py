@@ -21,5 +21,5 @@ class LogEvent(StrEnum):
 
 
 def facts(event: LogEvent, **values: Any) -> dict[str, Any]:
-    """Return the ``extra`` of a log call. ``values`` must not hold the text of an answer."""
+    """Return the argument ``extra`` of a log call. ``values`` must not contain an answer's text."""
     return {"event": event.value, **values}

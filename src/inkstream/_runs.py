@@ -1,9 +1,9 @@
 """Runs: which messages of a stream were committed in which generation of the store.
 
-A restore from a backup, or a failover, may lose messages that readers have already received. Then
-the store draws a new generation for all later commits. An offset holds the generation of the
-message before it, so the offset becomes invalid if another message takes the place of that message
-(docs/decisions/0014).
+A restore from a backup, or a failover, may lose messages that readers have already received. After
+such a loss, the store gives all later commits a new generation. An offset contains the generation
+of the message before the offset. So the offset becomes invalid if another message takes the place
+of this message (docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 MAX_RUNS: Final = 32
-"""The maximum number of runs of a stream. When there are more, the oldest two are merged."""
+"""The maximum number of runs of a stream. If a stream gets more, its two oldest are merged."""
 
 _GENERATIONS: Final = 1 << 24
 
@@ -37,7 +37,7 @@ Runs: TypeAlias = tuple[Run, ...]
 
 
 def generation_of(runs: Runs, count: int) -> int:
-    """Return the generation of the message before the position ``count``, or 0 if there is none."""
+    """Return the generation of the message before the position ``count``; 0 if ``count`` is 0."""
     for first, generation in reversed(runs):
         if first < count:
             return generation
@@ -45,7 +45,10 @@ def generation_of(runs: Runs, count: int) -> int:
 
 
 def extended(runs: Runs, first: int, generation: int) -> Runs:
-    """Return the runs after a commit in ``generation`` whose first message has number ``first``."""
+    """Return the runs after one more commit, which belongs to ``generation``.
+
+    ``first`` is the number of the commit's first message.
+    """
     if runs and runs[-1].generation == generation:
         return runs
     if runs and runs[-1].first == first:  # the last run has no messages, so remove the run
@@ -53,7 +56,7 @@ def extended(runs: Runs, first: int, generation: int) -> Runs:
     runs = (*runs, Run(first, generation))
     if len(runs) > MAX_RUNS:
         # The messages of the first run get the second run's generation. A valid offset in the first
-        # run becomes invalid, so its reader must start again. No invalid offset becomes valid,
+        # run becomes invalid, so its reader must start again. An invalid offset stays invalid,
         # because no offset before the second run has the second run's generation.
         runs = (Run(runs[0].first, runs[1].generation), *runs[2:])
     return runs

@@ -1,4 +1,4 @@
-"""The data types that all of inkstream uses: ids, states, messages, changes, pages."""
+"""The shared data types of inkstream: ids, states, messages, changes, pages."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ class End:
         return replace(self, result=None)
 
 
-# The classes that every commit creates are not frozen, because a frozen dataclass makes one more
-# call per field, which took a tenth of the engine's time per token. But do not change the objects.
-# Only ``Writer.take`` changes such an object: the writer's own ``Change``.
+# Some of the following classes are not frozen, because every commit creates objects of them, and
+# frozen classes took a tenth of the engine's time per token. But do not change the objects. Only
+# ``Writer.take`` changes an object: the writer's own ``Change``.
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class StreamState:
     appended_at: float | None = field(default=None, compare=False)
     """The time of the last commit of messages, by the store's clock. Use this only for display."""
     writer: str | None = field(default=None, compare=False)
-    """The worker that made the last claim. Unlike ``worker``, this field stays after the end."""
+    """The worker that made the last claim. Unlike ``worker``, it keeps its value after the end."""
     runs: Runs = ()
 
     @property
@@ -229,8 +229,8 @@ class StreamState:
     ) -> Change:
         """Return a change that requires the same status, epoch and worker as this state.
 
-        The stream may have new messages. The arguments are the effects of the change; see
-        ``Change``.
+        The store applies the change even if the stream has new messages. The arguments are the
+        effects of the change; see ``Change``.
         """
         return Change(
             internal_id=self.internal_id,
@@ -251,7 +251,7 @@ class NewStream:
     """The arguments of ``Store.create``.
 
     ``max_live`` is the maximum number of ``pending`` and ``streaming`` streams of the owner. The
-    store checks it in the transaction that creates the stream.
+    store checks this limit in the transaction that creates the stream.
     """
 
     stream_id: StreamId
@@ -283,16 +283,16 @@ class Fork:
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """A change of one stream: effects that happen only if all conditions hold.
+    """A change of one stream: conditions, and effects that happen only if all conditions hold.
 
-    A condition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. The store refuses
+    The store does not check a condition that is ``None`` (``KEEP`` for ``if_worker``). It refuses
     every change of a stream that does not exist or is gone.
 
     Attributes:
         if_status: The stream's status must be one of these.
         if_epoch: The stream's epoch must be this number.
         if_tail: The stream's tail must be this position.
-        if_worker: The stream's worker must be this one; with ``None``, it must have no worker.
+        if_worker: The stream's worker must be this one. ``None``: the stream must have no worker.
         append: Messages to add at the stream's tail. The store ignores the segment's ``position``.
         next_epoch: Add 1 to the stream's epoch. This fences every earlier writer.
         status: The stream's new status. To end the stream, use ``end`` instead.
@@ -336,7 +336,7 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that the store applies all together or not at all. No two are of one stream."""
+    """Changes that the store applies all together or not at all. No two change the same stream."""
 
     changes: tuple[Change, ...]
 
@@ -474,7 +474,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """The facts of the store that show whether a worker lives.
+    """The facts in the store that show whether a worker lives.
 
     Attributes:
         worker: The worker's identity.

@@ -102,11 +102,11 @@ class Store(Protocol):
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
         change its generation whenever committed messages may have been lost, for instance in a
         restore from a backup or in a failover. Such a loss may happen while no worker lives. So
-        the store must change the generation before the worker's first write. Only if another living
-        worker could already commit before this write, the store may keep its generation, because a
-        backup is restored only while all workers are stopped. The store must also change its
-        generation when this worker finds that messages of its own commits are missing. A change
-        without such a loss does no harm.
+        the store must change the generation before this worker's first write. There is one
+        exception: if another worker lives and can commit already, the store may keep its
+        generation, because a backup is restored only while all workers are stopped. The store must
+        also change its generation when this worker finds that messages of its own commits are
+        missing. A new generation does no harm if no message was lost.
 
         Raises:
             SchemaOutdated: The database must be migrated first.
@@ -125,8 +125,8 @@ class Store(Protocol):
         worker.
 
         A fork begins with its tail at ``fork.position`` and with size 0, because its inherited
-        messages are stored with the copied stream. A read of the fork before ``fork.position``
-        returns messages of the copied stream, even if that stream is deleted later. The fork's runs
+        messages are stored with the copied stream. A read of the fork from before ``fork.position``
+        returns messages of the copied stream, even if that stream was deleted. The fork's runs
         are the copied stream's runs up to ``fork.position`` (``_runs.inherited``).
 
         Raises:
@@ -142,11 +142,11 @@ class Store(Protocol):
     ) -> list[Outcome]:
         """Apply each group of changes completely or not at all. Return one outcome for each group.
 
-        A refused group does not affect other groups. A group sees the changes of the groups before
-        it. Between the check of a group's conditions and the group's changes, no other commit, of
-        any process, changes the same streams. For a change that adds messages or an end, the store
-        reads its generation in the same transaction, and extends the stream's runs
-        (``_runs.extended``).
+        A refused group does not affect other groups. A group sees the changes of earlier groups in
+        ``groups``. After the check of a group's conditions, no commit of any process changes the
+        group's streams before the group's own changes are made. For a change that adds messages or
+        an end, the store reads its generation in the same transaction, and extends the stream's
+        runs (``_runs.extended``).
         """
 
     async def read(
@@ -216,7 +216,7 @@ class Store(Protocol):
         ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores,
         even a living worker loses its lock while the database accepts no writes. Such a store must
         write a beat in the statement that reads the locks, even without ``beat``. If this beat is
-        committed, the database accepts writes, so every living worker could take its lock again.
+        committed, the database accepts writes, so every living worker can take its lock again.
         """
 
     def beat_from_thread(self, said: str | None) -> None:

@@ -2,8 +2,8 @@
 
 A process knows only its own readers. So the writer's process asks the other processes by setting
 the stream's ``due_at``. A process that has or gets a reader of the stream clears ``due_at`` (see
-``Tails.absorb``). If ``due_at`` is still set after ``Timing.disconnect_grace_s``, and after at
-least 4 s, the writer's process cancels the stream.
+``Tails.absorb``). If ``due_at`` is still set after ``Timing.disconnect_grace_s`` (but at least
+4 s), the writer's process cancels the stream.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
-"""The time before each check. At the first check, the page has usually requested the stream."""
+"""The time before each check. Before the first check, the page has time to request the stream."""
 
 
 class Audience:
@@ -57,7 +57,7 @@ class Audience:
                     await self._changes.end_stream(self._writer.state, CANCELLED)
                     return
             except StoreUnavailable:
-                asked_at = None  # other processes could not clear due_at either, so ask again later
+                asked_at = None  # other processes may have failed to clear due_at, so ask again
             except StreamNotFound:
                 return
 

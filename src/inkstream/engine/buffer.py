@@ -117,8 +117,8 @@ class Buffer:
     def fits(self, size: int) -> bool:
         """Return whether there is room for ``size`` bytes now.
 
-        If no text of this buffer waits for a commit, every piece fits. Otherwise a large piece
-        would wait for ever.
+        If no text of this buffer waits for a commit, every piece fits. Without this rule, a piece
+        larger than the limits would wait for ever.
         """
         if not self._taken_bytes and not self.ready:
             return True
@@ -176,7 +176,7 @@ class Buffer:
         return final[-1]
 
     def release(self) -> None:
-        """Free the room of the pieces that ``take`` returned last, which are committed now."""
+        """Free the room of the pieces that ``take`` returned last. These are committed now."""
         self.pending_bytes -= self._taken_bytes
         self._shared.used -= self._taken_bytes
         self._taken_bytes = 0

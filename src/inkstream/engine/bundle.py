@@ -1,4 +1,4 @@
-"""Lets one response follow many streams, whose readers share one wait."""
+"""Lets one response follow many streams. The readers of these streams share one wait."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Bundle:
         reader.close()
 
     async def wait(self) -> None:
-        """Wait until a reader may have news, or until ``interrupt`` is called."""
+        """Wait until a reader may have news, or until somebody calls ``interrupt``."""
         await self._news.wait()
         self._news.clear()
 

@@ -114,7 +114,7 @@ class Claims:
                 worker=self._core.worker,
                 due_at=None,
             )
-            # A dying writer may append after the read of ``state``, which then lacks the run of
+            # A dying writer may append after the read of ``state``. Then ``state`` lacks the run of
             # this text. So the store refuses the claim, and the loop uses the newer state.
             change = replace(change, if_tail=state.tail)
             claim = _Claim(self._writers, state, change)

@@ -20,16 +20,15 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# The CPU time that a commit costs this process: for the commit, for each group, and for each woken
-# reader. These are constants, because with measured times, two runs of a simulation with the same
-# seed would give different results.
+# The CPU time of this process for each commit, for each group in it, and for each woken reader.
+# Measured times would differ between two simulations with the same seed, so these are constants.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
 """The time from the start of a commit to the next start, divided by the cost of the commit.
 
-So commits take about a quarter of the process's time. ``Timing.latency_window_s`` and
+With this value, commits take about a quarter of the process's time. ``Timing.latency_window_s`` and
 ``Timing.throughput_window_s`` limit the time between two starts.
 """
 
@@ -84,7 +83,7 @@ class Committer:
         self._wanted.set()
 
     async def next_commit(self) -> None:
-        """Wait until a commit has succeeded and freed room, or until writers were stopped."""
+        """Wait until the next commit has succeeded, or until writers were stopped."""
         if self._committed is None:
             self._committed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._committed)
@@ -172,9 +171,9 @@ class Committer:
         return woken
 
     async def run_hints(self) -> None:
-        """Send hints to other processes until cancelled. Run this in its own task.
+        """Send hints to other processes until cancelled.
 
-        Otherwise commits would wait until a hint has been sent.
+        Run this in its own task. In the task of ``run``, commits would wait for hints to be sent.
         """
         while True:
             await self._hinting.wait()
@@ -216,7 +215,7 @@ class Committer:
 
 
 class _Submission:
-    """A submitted group. The group is tried only once."""
+    """A submitted group. If its commit fails, the committer does not try the group again."""
 
     def __init__(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]

@@ -2,8 +2,8 @@
 
 Each beat stores the description in the worker's row. So after a fault, another process can still
 read what this worker was doing. The description never holds an answer's text. It names at most
-``STREAMS`` streams: first the streams that this worker writes, and of these first the streams that
-have been silent longest, because operators ask about silent streams.
+``STREAMS`` streams. First come the streams that this worker writes, in this order: the longer a
+stream has been silent, the earlier it comes, because operators ask about silent streams.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REMEDY: Final = (
     "Call synchronous code in a thread: make the source a plain generator ('def', not 'async "
     "def'), or use asyncio.to_thread, or use the asynchronous client of the SDK"
 )
-"""The way out of a blocked event loop, for a log record."""
+"""The advice of a log record about a blocked event loop."""
 
 
 @dataclass(slots=True)
@@ -137,8 +137,8 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        # A past outage stays in the description for a minute, because most operators look only
-        # after an outage has ended.
+        # A past outage stays in the description for a minute, because an operator often looks only
+        # after the outage has ended.
         away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
         if self._lag_s <= BLOCKED_S:
             self._stuck_at = None

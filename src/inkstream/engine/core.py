@@ -1,4 +1,4 @@
-"""The few objects that most parts of an engine need."""
+"""The objects that many parts of an engine share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inkstream.engine.settings import Limits, Timing
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The objects of one worker that many parts of its engine share.
+    """The shared objects of one worker's engine.
 
     Attributes:
         worker: The worker's identity. Each engine gets a new identity.
@@ -33,6 +33,6 @@ class Core:
     def reporter(self, state: StreamState) -> str | None:
         """Return this worker if it must report the end of the stream ``state``; else ``None``.
 
-        If the stream needs a report all the same, another worker claims the report later.
+        If this worker has no ``on_end``, another worker reports the end later.
         """
         return self.worker if self.reports and state.report else None

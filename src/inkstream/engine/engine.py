@@ -41,8 +41,8 @@ class Engine:
     """One worker. An engine works only on the event loop on which it was started.
 
     Attributes:
-        sends: Chooses for which sends of text to a reader the delay is measured. ``None`` if no
-            observer asks for these delays.
+        sends: Chooses some of the sends of text to readers. The engine measures the delay of the
+            chosen sends. ``None`` if no observer asks for these delays.
     """
 
     def __init__(
@@ -139,8 +139,8 @@ class Engine:
     async def drain(self, grace_s: float | None = None) -> None:
         """Start no new answers, and end the answers that still run after ``grace_s`` (G8).
 
-        Those answers end ``error``. ``grace_s=None`` means ``Timing.shutdown_grace_s``. A second
-        call does not extend the grace time.
+        The answers that this method ends get the status ``error``. ``grace_s=None`` means
+        ``Timing.shutdown_grace_s``. A second call does not extend the grace time.
 
         Readers of the streams that this process wrote get the terminal event. All other readers are
         disconnected without a terminal event, so that their clients reconnect to another process.

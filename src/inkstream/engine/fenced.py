@@ -11,7 +11,11 @@ class Finished(WriterFenced):
 
 
 def finished(stream_id: StreamId, end: End | None, *, has: str) -> Finished:
-    """Return the error of a call after ``finish`` (``end``) or ``release`` (no ``end``)."""
+    """Return the error of a writer whose stream this process ended or released.
+
+    ``end`` is the stream's end, or ``None`` for a released stream. ``has`` is the verb of the
+    message: "was" or "is being".
+    """
     if end is None:
         message = f"stream {stream_id!r} {has} released by this writer"
         return Finished(stream_id, Status.STREAMING, f"{message}, so it can append nothing more")
@@ -20,7 +24,7 @@ def finished(stream_id: StreamId, end: End | None, *, has: str) -> Finished:
 
 
 def fenced(stream_id: StreamId, epoch: int, state: StreamState | None) -> WriterFenced:
-    """Return the error of the writer of ``epoch``, whose stream now has ``state``."""
+    """Return the error of the writer that claimed ``epoch``. The stream now has ``state``."""
     if state is None:
         why = "the stream does not exist any more"
     elif state.ended:

@@ -33,9 +33,9 @@ SOURCE_TASK: Final = "inkstream-source-"
 class Result:
     """Yield this from a source to store a JSON value with the stream's end (usage, finish reason).
 
-    Only the last result of a source counts. It is stored however the stream ends: also if the
-    source raises later, or another operation stops the stream. But if the source raises a
-    ``StreamError`` with a result, only the error's result is stored.
+    Only the last result of a source counts. inkstream stores this result also if the source raises
+    later, or if another operation ends the stream. But if the source raises a ``StreamError`` with
+    a result, inkstream stores only the error's result.
     """
 
     value: JSON
@@ -68,7 +68,8 @@ async def run_source(source: Any, writer: Writer) -> None:
     run. The thread of a plain generator goes on until the generator yields the next item.
 
     Raises:
-        RuntimeError: The source raised ``SystemExit``, for example with ``sys.exit()``.
+        RuntimeError: The source raised ``SystemExit`` (for example with ``sys.exit()``), or raised
+            ``KeyboardInterrupt`` outside the main thread.
     """
     try:
         await _run(source, writer)

@@ -12,7 +12,7 @@ _NAME = re.compile(r"(.*)\.([0-9]+)\.[0-9a-f]{16}", re.DOTALL)
 
 def new_worker() -> str:
     """Return a new unique name: the host's name, the process's id, and 64 random bits."""
-    # The remaining characters are allowed in PostgreSQL's text and in the name of a lock file.
+    # PostgreSQL's text and the name of a lock file may contain all characters that remain.
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64] or "localhost"
     return f"{host}.{os.getpid()}.{secrets.token_hex(8)}"
 

@@ -79,8 +79,8 @@ class Keeper:
                 return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
-                # This thread did not run either: the process was stopped, or the machine slept.
-                # So give the loop time to run before it counts as blocked.
+                # This thread did not run for a while: the process was stopped, or the machine
+                # slept. So give the loop time to run before the loop counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:

@@ -48,8 +48,8 @@ class Leases:
     def doubted(self, now: float) -> dict[str, float]:
         """Return each worker whose counter is overdue, with the seconds since the counter grew.
 
-        A counter is overdue after a third of the lease time. In the other two thirds, a living
-        worker can beat when the database accepts writes again.
+        A counter is overdue after a third of the lease time. If the database then accepts writes
+        again, a living worker has two thirds of the lease time left to beat.
         """
         return {
             worker: now - still.since

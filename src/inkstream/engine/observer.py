@@ -1,7 +1,7 @@
 """The events of an engine, for logs, metrics and traces.
 
 A subclass of ``Observer`` overrides the methods for the events that it records. The engine calls
-these methods on its event loop, and never once for each token.
+these methods on its event loop. There is no event for a single token.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Observer:
     def sent(self, seconds: float) -> None:
         """Record the seconds from a commit of text until the text has been sent to one reader.
 
-        The server measures about 8 sends a second.
+        The server measures at most about 8 sends a second.
         """
 
     def claimed(self, stream: StreamState) -> None:
@@ -101,7 +101,7 @@ class Observer:
         """
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Record a commit of ``groups`` that took ``seconds``. Some of them may be refused."""
+        """Record a commit that took ``seconds``. The store may have refused some of ``groups``."""
 
     def store_failed(self, error: Exception) -> None:
         """Record that a commit failed."""
@@ -116,10 +116,10 @@ class Observer:
         """Record a worker's death. ``streams`` counts its live streams and its unreported ends."""
 
     def swept(self, seconds: float) -> None:
-        """Record a search for dead workers, with its actions, that took ``seconds``."""
+        """Record that a search for dead workers, and the actions after it, took ``seconds``."""
 
     def tidied(self, seconds: float) -> None:
         """Record a step of ``Store.tidy`` that took ``seconds``."""
 
     def lagged(self, seconds: float) -> None:
-        """Record that a tick of the event loop came ``seconds`` late. A second has four ticks."""
+        """Record that a tick came ``seconds`` late. The event loop has four ticks in a second."""

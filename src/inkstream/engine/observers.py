@@ -16,8 +16,8 @@ _log = logging.getLogger("inkstream")
 class Observers(Observer):
     """Pass each event to several observers, in their order.
 
-    An exception of an observer is only logged. Otherwise a mistake in an application's observer
-    would end the task of the committer, and nothing could be committed any more.
+    This class only logs an exception of an observer. If it raised the exception, a mistake in an
+    application's observer would end the committer's task, and nothing could be committed any more.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -24,7 +24,7 @@ class Presence:
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
-        # While the loop is blocked, nothing calls ``has_streams``, so ``is_busy`` adds this time.
+        # Nothing calls ``has_streams`` while the loop is blocked, so ``is_busy`` adds this time.
         self._stall_s = timing.stall_s
         self._beat_at = _LONG_AGO
         self._busy_at = _LONG_AGO
@@ -73,7 +73,7 @@ class Presence:
         return await self._heartbeat(beat=now_too or (active and due))
 
     async def forget(self, workers: tuple[str, ...]) -> None:
-        """Make the store forget those of ``workers`` that own no stream."""
+        """Make the store forget each of ``workers`` to which no stream belongs."""
         await self._heartbeat(beat=False, forget=workers)
 
     async def is_unlocked(self, worker: str) -> bool:

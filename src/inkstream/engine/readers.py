@@ -94,7 +94,7 @@ class Readers:
         return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return all messages of those given streams that exist: one or more pages for each id."""
+        """Return all messages of each stream that exists, as one or more pages for each id."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -263,7 +263,7 @@ def _covers(tail: Tail, offset: Offset) -> bool:
 def _is_rewound(tail: Tail, state: StreamState) -> bool:
     """Return whether ``state`` shows that the store lost messages that ``tail`` has published.
 
-    A state that was read before the tail's last message was committed shows nothing.
+    A state that was read before the commit of the tail's last message cannot show a loss.
     """
     return (
         tail.internal_id == state.internal_id

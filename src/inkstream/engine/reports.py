@@ -1,9 +1,9 @@
 """Reports: ``on_end`` is called at least once for every end that must be reported.
 
-Until the end of a stream is reported, the stream's ``report`` is set, and its ``worker`` is the
-worker that calls ``on_end``. ``worker`` is empty if that worker died, or if a sweep, a worker
-without an ``on_end`` or a transaction of the application ended the stream. Then a worker that
-searches for unreported ends claims the report.
+Until the end of a stream is reported, the stream's ``report`` is set. Usually the stream's
+``worker`` is the worker that calls ``on_end``. But ``worker`` is empty if this worker died, or if a
+sweep, a worker without an ``on_end`` or a transaction of the application ended the stream. Workers
+with an ``on_end`` search for such streams, and one of them claims the report.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Reports:
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
         """Start a task that reports an end. The store must have assigned the end to this worker.
 
-        ``stopped`` means that another operation than the stream's writer ended the stream. Then the
-        report waits up to 2 s for the writer's result.
+        ``stopped`` means that not the stream's writer, but another operation ended the stream. The
+        report of such a stream waits up to 2 s for the writer's result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return
@@ -155,8 +155,8 @@ class Reports:
         """Report the ends that the store assigns to this worker, but that no task here reports.
 
         Such an end remains, for example, when the outcome of its commit is lost. No other worker
-        reports it, because this worker is alive. The end is reported only if two searches in
-        sequence find it, because after the first search the outcome may still arrive.
+        reports the end, because this worker is alive. This worker reports the end only if two
+        searches in sequence find it, because after the first search the outcome may still arrive.
         """
         strays: dict[int, StreamState] = {}
         query = Query(unreported=True, worker=self._core.worker, limit=_AT_ONCE)
@@ -178,7 +178,7 @@ class Reports:
     async def finish(self, timeout_s: float) -> None:
         """Wait up to ``timeout_s`` for running reports, then cancel them.
 
-        Other workers make the reports that are unfinished then.
+        Other workers later report the ends whose reports were cancelled.
         """
         self._leaving.set()
         if self.tasks:

@@ -11,7 +11,7 @@ from inkstream._errors import MessageTooLarge, StreamTooLarge
 _MIB: Final = 1024 * 1024
 
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
-"""The pauses of repeated work. A pause may not be 0, or the work would use a whole CPU core."""
+"""The pauses of repeated work. With a pause of 0, the work would use a whole CPU core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,9 +69,9 @@ class Sweeper:
             await self._take_care_of_orphans()
 
     async def _bury_the_dead(self) -> None:
-        # Read a worker's streams before the worker's counter. Otherwise a paused worker could
-        # resume and claim a stream between the two reads, and because of the old counter, this
-        # process would end the new stream.
+        # Read a worker's streams before the worker's counter. In the opposite order, a paused
+        # worker could resume and claim a stream between the two reads. Because of the old counter,
+        # this process would then end the claimed stream.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False
@@ -148,8 +148,9 @@ class Sweeper:
     async def _bury(self, state: StreamState) -> None:
         """Take a stream from its dead worker.
 
-        If the stream has ended, another worker can then report the end. If the stream may be taken
-        over, another writer can then do so. Otherwise this method ends the stream.
+        If the stream has ended, another worker can then report the end. If the stream has not
+        ended and may be taken over, another writer can then take it over. If the stream may not be
+        taken over, this method ends the stream.
         """
         if state.status is not Status.STREAMING:
             await self._changes.commit(state, state.still(worker=None))

@@ -215,7 +215,7 @@ class Tail:
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
-        # A cut at the front of a list moves all other items, so cut only when half are dropped.
+        # A cut at the front of a list moves the rest, so cut only when half of the list is dead.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
             del self._segments[: self._trimmed]
             del self._starts[: self._trimmed]

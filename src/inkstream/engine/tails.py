@@ -72,7 +72,7 @@ class Tails:
         return self._tails.get(stream_id)
 
     def attach(self, state: StreamState) -> Tail:
-        """Return the tail of the stream ``state``. If there is none, create it.
+        """Return the tail of the stream with this state. If the stream has no tail, create one.
 
         If the stream was deleted and created anew after ``state`` was read, the tail is ``gone``.
         """

@@ -49,7 +49,7 @@ class Writers:
         ``starts`` are the tasks of ``Starts``, which may still create writers.
 
         Raises:
-            TimeoutError: 5 s after the wait for the writers, not all ends are durable. A sweep of
+            TimeoutError: Some ends were not durable 5 s after the wait for the writers. A sweep of
                 another worker will end the streams that have no end yet.
         """
         running = [*starts, *[writer.stopped for writer in self._writers]]
@@ -135,7 +135,7 @@ class Writers:
         If ``end`` has no result, it gets the writer's result.
 
         Raises:
-            InvalidMessage, MessageTooLarge: ``end`` must not be stored. The stream has not ended.
+            InvalidMessage, MessageTooLarge: ``end`` cannot be stored. The stream has not ended.
             WriterFenced, StoreUnavailable
         """
         now = self._clock.wall()
@@ -212,9 +212,10 @@ class Writers:
 
 
 def _late_result(state: StreamState, writer: Writer) -> Change | None:
-    """Return the change that adds a stopped writer's result to the end; ``None`` if not needed.
+    """Return the change that adds a stopped writer's result to the end, or ``None``.
 
-    From the new epoch, the process that reports the end learns that the writer adds nothing more.
+    The change begins a new epoch. So the process that reports the end sees that the writer adds
+    nothing more.
     """
     if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
         return None

@@ -73,7 +73,7 @@ class ReaderCounts:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a stream grew in the minute before its writer's last beat, per second."""
+    """How much a stream grew per second, in the minute before its writer's last beat."""
 
     messages_s: float
     bytes_s: float

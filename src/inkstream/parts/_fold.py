@@ -105,7 +105,7 @@ class _Folding:
         return shown
 
     def _write(self, shown: Shown, name: str, text: str) -> None:
-        # The pieces are joined at the end, because adding each to a string takes quadratic time.
+        # ``message`` joins the pieces. Adding each piece to a string would take quadratic time.
         self._pieces.setdefault(id(shown), (shown, name, []))[2].append(text)
 
     def _end_text(self) -> None:

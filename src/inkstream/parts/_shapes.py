@@ -66,7 +66,8 @@ _CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
 }
 """The checks of fields that need not be text.
 
-A field is not checked if it is not in this table, not required, and not in ``_OPTIONAL_TEXT``.
+A required field that is not in this table must be text. A field in ``_OPTIONAL_TEXT`` must be text
+too. ``as_known`` does not check other fields.
 """
 
 _OPTIONAL_TEXT: Final = frozenset({"title", "filename", "signature"})

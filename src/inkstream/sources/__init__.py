@@ -4,9 +4,9 @@ Each source takes the object that the SDK's streaming call returns. The source y
 stores: text, parts for reasoning, tool calls and citations, and a ``Result`` with
 ``finish_reason``, ``model`` and ``usage``. A provider's error becomes a ``StreamError`` with a code
 that readers may see. If the provider's answer breaks off, the source raises an error, so that the
-answer does not look complete. ``langchain`` and ``pydantic_ai`` notice this only with providers
-that always say why an answer stopped. If a stream is stopped, the source closes the provider's
-connection.
+answer does not look complete. ``langchain`` and ``pydantic_ai`` notice that an answer broke off
+only with providers that always say why an answer stopped. If a stream is stopped, the source closes
+the provider's connection.
 """
 
 from inkstream.sources._faults import provider_faults

@@ -1,4 +1,4 @@
-"""Read a provider's events, for every source. A lost connection never ends an answer."""
+"""Read a provider's events, for the sources of this package."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ async def _opened(events: Any) -> AsyncIterator[Any]:
     try:
         yield events
     finally:
-        # Otherwise, after a Stop, the provider would continue to send text and to charge for it.
+        # Without this call, the provider would continue to send text after a cancel, and to charge
+        # for the text.
         close = getattr(events, "aclose", None) or getattr(events, "close", None)
         closing = close() if close is not None else None
         if inspect.isawaitable(closing):

@@ -36,7 +36,7 @@ _FINISH_REASONS: Final = {
     "spii": "content-filter",
     "error": "error",
 }
-"""Each provider's finish reasons, with the AI SDK's word that a stream stores."""
+"""For each finish reason of a provider, the AI SDK's word. The stream stores this word."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,8 @@ class PartWriter:
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
         """Return whether the call with this ``key`` is open.
 
-        A given ``call_id`` is compared too, because some providers give two calls the same key.
+        If ``call_id`` is given, the call must also have this id, because some providers give two
+        calls the same key.
         """
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)
@@ -173,7 +174,7 @@ class PartWriter:
 
 
 def plain(thing: Any) -> Any:
-    """Return a tool's value as JSON. A value that JSON cannot hold becomes its text."""
+    """Return a tool's value as JSON. If JSON cannot hold the value, return ``str(thing)``."""
     try:
         return json.loads(json.dumps(thing, default=_dumped, allow_nan=False))
     except (TypeError, ValueError, RecursionError):

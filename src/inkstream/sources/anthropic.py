@@ -42,7 +42,7 @@ class MessagesParser:
         self._stopped = False
 
     def feed(self, event: Any) -> list[Piece]:
-        """Return the pieces of an event. Events that only the SDK adds are ignored."""
+        """Return the pieces of an event. Ignore the events that only the SDK adds."""
         turn = self._turn
         match value(event, "type"):
             case "message_start":
@@ -102,7 +102,7 @@ class MessagesParser:
         )
 
     def end(self) -> list[Piece]:
-        """Return the end of the message."""
+        """Return the last pieces of the message."""
         if not self._stopped:
             raise fault("provider_cut")
         return self._turn.end()

@@ -32,8 +32,8 @@ class ChatCompletions:
         first_byte_s: How long the provider may take to send the first byte of its response. This
             time includes the time to connect. After this time, the stream ends ``error``, code
             ``provider_timeout``.
-        silence_s: How long the provider may later send nothing before the stream ends in the same
-            way; at least ``first_byte_s``.
+        silence_s: How long the provider may send nothing after its first byte. After this time, the
+            stream ends in the same way. A time below ``first_byte_s`` counts as ``first_byte_s``.
     """
 
     def __init__(

@@ -95,7 +95,7 @@ class ContentParser:
         )
 
     def end(self) -> list[Piece]:
-        """Return the end of the message."""
+        """Return the last pieces of the message."""
         return self._turn.end()
 
 

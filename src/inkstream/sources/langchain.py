@@ -18,7 +18,7 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import PartWriter, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers that always say why an answer stopped. Without a reason, the answer broke off."""
+"""Providers that always say why an answer stopped. If they give no reason, it broke off."""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 

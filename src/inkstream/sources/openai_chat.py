@@ -80,7 +80,8 @@ class ChatParser:
         key, call_id = value(call, "index", 0), value(call, "id")
         function = value(call, "function", {})
         begun: list[Piece] = []
-        # Some providers send each call in one piece, all with index 0 and different ids.
+        # Some providers send each call in one piece. The calls have different ids, but all have the
+        # index 0.
         if not turn.has_tool(key, call_id):
             begun = turn.tool(key, call_id, value(function, "name", ""))
         return begun + turn.arguments(key, value(function, "arguments", ""))

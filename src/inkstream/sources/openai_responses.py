@@ -40,7 +40,7 @@ _BY_PROVIDER = frozenset(
 
 
 class ResponsesParser:
-    """Parse the events of responses. An agent's run has several responses in sequence."""
+    """Parse the events of responses. An agent's run may have several responses in sequence."""
 
     def __init__(self) -> None:
         self._turn = PartWriter()
@@ -132,5 +132,5 @@ class ResponsesParser:
                 self._turn.usage[name] = self._turn.usage.get(name, 0) + tokens
 
     def end(self) -> list[Piece]:
-        """Return the end of the message."""
+        """Return the last pieces of the message."""
         return self._turn.end()

@@ -22,7 +22,7 @@ _SAY_WHY: Final = frozenset(
         "openrouter",
     ]
 )
-"""Providers that always say why an answer stopped. Without a reason, the answer broke off."""
+"""Providers that always say why an answer stopped. If they give no reason, it broke off."""
 
 
 def pydantic_ai(events: Asynchronous) -> AsyncPieces:
@@ -116,8 +116,8 @@ class _RunParser:
         turn.model = value(response, "model_name")
         said = value(value(response, "provider_details"), "finish_reason")
         if said is None and value(response, "provider_name") in _SAY_WHY:
-            # pydantic-ai treats an answer that was cut off as complete. Without a finish reason,
-            # ``end`` raises an error.
+            # The answer was cut off, but pydantic-ai treats it as complete. Do not call
+            # ``turn.finish``, so that ``end`` raises an error.
             return []
         turn.finish(value(response, "finish_reason", "stop"))
         usage = value(result, "usage")

@@ -12,7 +12,7 @@ from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces
 from inkstream.sources._turn import PartWriter
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
-"""Types that are never stored, because the formats create such chunks themselves."""
+"""Types of chunks that are not stored: the format ``ai_sdk`` creates these chunks itself."""
 
 _MAY_BE_NONE: Final = frozenset({"input", "output", "data"})
 """Fields in which ``None`` is a value. In other fields, ``None`` says that the field is not set."""
@@ -29,8 +29,8 @@ def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
             pydantic models or mappings.
 
     Raises (while iterating):
-        StreamError: An ``error`` chunk arrived. The error is also raised if an ``abort`` chunk
-            arrived, or if the ``finish`` chunk is missing: then its code is ``provider_cut``.
+        StreamError: An ``error`` chunk or an ``abort`` chunk arrived, or the ``finish`` chunk is
+            missing. After an ``abort`` or without a ``finish``, the code is ``provider_cut``.
     """
     return pieces(chunks, _ChunkParser())
 

@@ -67,7 +67,8 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
         ]
     found = [task.result() for task in tasks]
     found.insert(1, _app_http_version(first))
-    # The check "cpu" runs last, because no connection of another check may be open meanwhile.
+    # The check "cpu" runs last. Some platforms stop a process while it has no open request, and an
+    # open request of another check would hide this.
     found += [await _guarded("cpu", _cpu(endpoint)), _clock(first)]
     return found
 

@@ -43,7 +43,8 @@ def examine(url: str) -> list[Finding]:
         return found  # in an unsuitable place, opening the file could damage it
     found.append(_version())
     try:
-        # Another program's file has no tables, and facts_of would leave a lock file beside it.
+        # A file of another program has no inkstream tables. Beside such a file, ``facts_of`` must
+        # not leave a lock file.
         facts = facts_of(path) if has_tables(path) else None
     except InkstreamError as exc:
         return [*found, Finding("read", Verdict.PROBLEM, str(exc))]
