@@ -63,7 +63,7 @@ def check_storable(**names: str | None) -> None:
     """Raise ``ValueError`` for text that a database would refuse.
 
     PostgreSQL accepts neither NUL nor half a surrogate pair. Other stores may accept them. Without
-    this check, such an application would get the error only after it has moved to PostgreSQL.
+    this check, an application would get the error only after it has moved to PostgreSQL.
     """
     for name, value in names.items():
         if value is not None and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):

@@ -36,7 +36,7 @@ from inkstream._arguments import check_text
 
 
 class InkstreamError(Exception):
-    """The base class of all errors of inkstream."""
+    """The base class of inkstream's errors."""
 
     code = "error"
     """The stable word that a remote client sees."""

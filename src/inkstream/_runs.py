@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 MAX_RUNS: Final = 32
-"""The maximum number of runs of a stream. If a stream gets more, its two oldest are merged."""
+"""The maximum number of runs of a stream. If a stream gets more, the two oldest are merged."""
 
 _GENERATIONS: Final = 1 << 24
 

@@ -1,1 +1,1 @@
-"""The engine: group commit, live tails, writers, readers and leases. No HTTP, no SQL."""
+"""The engine commits for all writers, keeps the tails, and serves readers. It has no HTTP or SQL."""

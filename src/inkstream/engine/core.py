@@ -33,6 +33,7 @@ class Core:
     def reporter(self, state: StreamState) -> str | None:
         """Return this worker if it must report the end of the stream ``state``; else ``None``.
 
-        If this worker has no ``on_end``, another worker reports the end later.
+        If the stream needs a report but this worker has no ``on_end``, another worker reports
+        the end.
         """
         return self.worker if self.reports and state.report else None

@@ -241,7 +241,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
 def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
     """Return the end of a stream whose source returned, or raised ``error``.
 
-    Readers see only the message of a ``StreamError``. Any other error is logged.
+    Readers see the message of ``error`` only if it is a ``StreamError``. Any other error is logged.
     """
     if error is None:
         return End(Status.DONE)

@@ -16,8 +16,8 @@ _log = logging.getLogger("inkstream")
 class Observers(Observer):
     """Pass each event to several observers, in their order.
 
-    This class only logs an exception of an observer. If it raised the exception, a mistake in an
-    application's observer would end the committer's task, and nothing could be committed any more.
+    If an observer raises an exception, this class logs the exception and does not raise it. An
+    exception would end the task of the committer, and nothing could be committed any more.
     """
 
     def __init__(self, *observers: Observer) -> None:

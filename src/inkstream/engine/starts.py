@@ -47,10 +47,11 @@ class Starts:
         """Claim a stream and run ``source``, which writes the stream, in the returned task.
 
         The task ends when the stream ends. If the stream has another writer or has ended, the task
-        ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. It
-        waits up to ``Timing.appears_within_s`` for a stream that does not exist yet. While the
-        store is away, it tries the claim again for ``Timing.patience_s``. After this time, it ends
-        the stream ``error`` as soon as the store is back, and raises ``StoreUnavailable``.
+        ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. The
+        task waits up to ``Timing.appears_within_s`` for a stream that does not exist yet. While the
+        store is away, the task tries the claim again for ``Timing.patience_s``. After this time,
+        the task ends the stream ``error`` as soon as the store is back, and raises
+        ``StoreUnavailable``.
 
         With ``cancel_without_readers``, the stream is cancelled when it has no reader in any
         process (see ``Audience``).

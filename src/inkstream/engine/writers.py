@@ -132,7 +132,7 @@ class Writers:
     async def finish(self, writer: Writer, end: End) -> None:
         """End a writer's stream. On return, all accepted text, the end and its result are durable.
 
-        If ``end`` has no result, it gets the writer's result.
+        If ``end`` has no result, the stored end gets the writer's result.
 
         Raises:
             InvalidMessage, MessageTooLarge: ``end`` cannot be stored. The stream has not ended.

@@ -18,7 +18,10 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import PartWriter, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers that always say why an answer stopped. If they give no reason, it broke off."""
+"""Providers that always say why an answer stopped.
+
+If such a provider gives no reason, its answer broke off.
+"""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 

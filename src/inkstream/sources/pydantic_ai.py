@@ -22,7 +22,10 @@ _SAY_WHY: Final = frozenset(
         "openrouter",
     ]
 )
-"""Providers that always say why an answer stopped. If they give no reason, it broke off."""
+"""Providers that always say why an answer stopped.
+
+If such a provider gives no reason, its answer broke off.
+"""
 
 
 def pydantic_ai(events: Asynchronous) -> AsyncPieces:
