@@ -15,14 +15,14 @@ from inkstream._runs import Runs, extended
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | Mapping[str, JSON]"
 """Any value that can be written as JSON."""
 
-# Browsers and other clients remove "." and ".." from the path of a URL, even percent-encoded.
 _STREAM_ID = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 
 
 class StreamId(str):
     """The name of a stream: a ``str`` of 1 to 512 characters without control characters.
 
-    ``.`` and ``..`` are not valid, because clients remove them from the path of a URL.
+    ``.`` and ``..`` are not valid, because clients remove them from the path of a URL, even if they
+    are percent-encoded.
 
     A field of a pydantic model, or a path parameter of a FastAPI route, may have this type. Then an
     invalid id causes a validation error.
@@ -189,7 +189,7 @@ class StreamState:
     appended_at: float | None = field(default=None, compare=False)
     """The time of the last commit of messages, by the store's clock. Use this only for display."""
     writer: str | None = field(default=None, compare=False)
-    """The worker that made the last claim. Unlike ``worker``, it keeps its value after the end."""
+    """The worker that made the last claim. Unlike ``worker``, this stays after the stream's end."""
     runs: Runs = ()
 
     @property

@@ -1,1 +1,1 @@
-"""The engine commits for all writers, keeps the tails, and serves readers. It has no HTTP or SQL."""
+"""The engine commits for all writers, keeps tails, and serves readers. It has no HTTP or SQL."""

@@ -35,8 +35,8 @@ class Audience:
     async def cancel_when_gone(self) -> None:
         """Cancel the stream when it has had no reader in any process for ``_grace_s`` seconds.
 
-        If the last reader was in another process, this may take twice ``_grace_s``. The caller
-        cancels this coroutine when the source ends.
+        If the last reader was in another process, the cancel may come only after twice this time.
+        The caller cancels this coroutine when the source ends.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()

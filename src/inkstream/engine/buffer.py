@@ -37,9 +37,9 @@ class Buffer:
         characters: The number of characters accepted so far, including those of JSON messages.
         pending_bytes: The number of bytes accepted but not committed, including the bytes in a
             running commit.
-        look_at: When the buffer holds this many pieces, ``push`` refuses the next one, so that the
-            writer looks whether the event loop runs.
-        first_look: The value of ``look_at`` after each commit.
+        look_at: When the buffer holds this many pieces, ``push`` refuses the next piece. The writer
+            then looks whether the event loop has run.
+        first_look: The value of ``look_at`` after each ``take``.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Buffer:
 
     @property
     def busy(self) -> bool:
-        """True if the writer must look whether the loop runs, before it puts the next piece."""
+        """True if the writer must look whether the loop has run, before it puts the next piece."""
         return len(self._pieces) >= self.look_at
 
     def look_after(self, pieces: int) -> None:
@@ -155,7 +155,7 @@ class Buffer:
         pieces.clear()
         self.look_at = self.first_look
         if self._halves:
-            # Two joined halves of a surrogate pair have fewer bytes than were counted.
+            # If two halves of a surrogate pair were joined, they have fewer bytes than counted.
             size = sum([len(segment.payload) for segment in segments])
             self._grow(size + (_HALF_BYTES if half else 0) - self.pending_bytes)
             self._halves = bool(half)

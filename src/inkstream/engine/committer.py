@@ -210,7 +210,7 @@ class Committer:
             committed.set_result(None)
 
     def give_up_waiting(self) -> None:
-        """Wake the writers that wait for room, so that stopped writers notice that they stopped."""
+        """Wake the writers that wait for room, so that stopped writers notice their stop."""
         self._end_waits()
 
 

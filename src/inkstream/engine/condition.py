@@ -172,7 +172,7 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return how many messages and seconds readers are behind their tails.
+        """Return how many messages and seconds the readers of each tail are behind the tail.
 
         The result has only readers that did not move since the last call, because a healthy reader
         that is behind moves at once.

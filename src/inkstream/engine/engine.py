@@ -1,4 +1,4 @@
-"""The engine: one worker on one event loop, which writes, follows, cancels and sweeps streams."""
+"""The engine is one worker on one event loop. It writes, follows, cancels and sweeps streams."""
 
 from __future__ import annotations
 

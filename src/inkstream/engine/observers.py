@@ -16,8 +16,8 @@ _log = logging.getLogger("inkstream")
 class Observers(Observer):
     """Pass each event to several observers, in their order.
 
-    If an observer raises an exception, this class logs the exception and does not raise it. An
-    exception would end the task of the committer, and nothing could be committed any more.
+    If an observer raises an exception, this class logs the exception and goes on. If the exception
+    reached the committer, the committer's task would end, and nothing could be committed any more.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -203,7 +203,8 @@ class Reader:
                 raise StreamNotFound(self.tail.stream_id)
             if not Offset.at(self.tail, self.position).lies_in(page.state):
                 raise ReaderSentAway  # messages were lost since the last page
-            # The page may reach beyond the tail, and so have runs that the tail does not know yet.
+            # The page may reach beyond the tail, and ``page.state`` then has runs that the tail
+            # does not know yet.
             self.tail.learn_runs(page.state)
             self._ahead = wire.merge(page.segments)[::-1]
         segments: list[Segment] = []

@@ -94,7 +94,7 @@ class Readers:
         return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return all messages of each stream that exists, as one or more pages for each id."""
+        """Return all messages, as one or more pages for each id. Leave out absent streams."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]

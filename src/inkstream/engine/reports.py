@@ -51,8 +51,8 @@ class Reports:
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
         """Start a task that reports an end. The store must have assigned the end to this worker.
 
-        ``stopped`` means that not the stream's writer, but another operation ended the stream. The
-        report of such a stream waits up to 2 s for the writer's result.
+        ``stopped`` means that another operation ended the stream before its writer did. The report
+        of such a stream waits up to 2 s for the writer's result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return

@@ -12,9 +12,9 @@ _A_TICK: Final = 2
 class Sampling:
     """Choose about two of the events between two ticks. If there are fewer events, choose all.
 
-    The number of events between two chosen events is random. If it were always forty, and every
-    commit were sent to forty readers in turn, every chosen event would be a send to the same
-    reader.
+    The number of events between two chosen events is random. If this number were always forty, and
+    the server sent every commit to forty readers in turn, every chosen event would be a send to the
+    same reader.
 
     Attributes:
         record: Records a measurement.

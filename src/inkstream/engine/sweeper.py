@@ -122,8 +122,8 @@ class Sweeper:
         """Act on the streams of workers that the store does not list, as if they were dead.
 
         The store forgets an idle worker. If this worker then claims a stream and dies before its
-        next beat, no read ever returns this worker. Two searches in sequence must find the stream,
-        because a living worker beats between the two searches.
+        next beat, no read of the workers returns this worker. Two searches in sequence must find
+        the stream, because a living worker beats between the two searches.
         """
         orphans: dict[_Seen, StreamState] = {}
         for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
@@ -136,7 +136,6 @@ class Sweeper:
         self._orphans = frozenset(orphans)
 
     async def _all(self, query: Query) -> AsyncIterator[StreamState]:
-        """Yield every stream that matches ``query``."""
         while True:
             found = await self._store.find(replace(query, limit=_BATCH))
             for state in found:

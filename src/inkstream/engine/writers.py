@@ -72,7 +72,7 @@ class Writers:
         self._committer.give_up_waiting()
 
     def tick(self, now: float) -> None:
-        """Stop all sources if the store stays away, and end idle and overlong streams."""
+        """Stop all writers if the store stays away. End streams that are idle or take too long."""
         timing = self._core.timing
         away = self._committer.away_since
         if away is not None and now - away > timing.patience_s:

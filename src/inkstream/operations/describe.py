@@ -26,7 +26,7 @@ _DEFAULT_LEASE_S = 12.0
 async def describe(
     store: Store, state: StreamState, here: Condition | None = None
 ) -> StreamDescription:
-    """Describe a stream whose state was just read. The call does not change the stream.
+    """Describe a stream whose state was just read.
 
     Args:
         store: The stream's store.

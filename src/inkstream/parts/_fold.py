@@ -223,8 +223,9 @@ def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> Shown:
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with the keys of ``more``. Objects inside both are merged in the same way.
+    """Return ``base`` with the keys of ``more``.
 
+    If both have an object under the same key, these two objects are merged in the same way.
     Keys of ``more`` that are dangerous in JavaScript are left out.
     """
     merged = dict(base)
