@@ -125,8 +125,8 @@ class End:
         return replace(self, result=None)
 
 
-# Some of the following classes are not frozen, because every commit creates objects of them, and
-# frozen classes took a tenth of the engine's time per token. But do not change the objects. Only
+# Every commit creates objects of the following classes that are not frozen. When these classes were
+# frozen, they took a tenth of the engine's time per token. But do not change the objects. Only
 # ``Writer.take`` changes an object: the writer's own ``Change``.
 
 

@@ -2,8 +2,8 @@
 
 Each beat stores the description in the worker's row. So after a fault, another process can still
 read what this worker was doing. The description never holds an answer's text. It names at most
-``STREAMS`` streams. First come the streams that this worker writes, in this order: the longer a
-stream has been silent, the earlier it comes, because operators ask about silent streams.
+``STREAMS`` streams. The streams that this worker writes come first. Of these, the streams that have
+been silent longest come first, because operators ask about silent streams.
 """
 
 from __future__ import annotations

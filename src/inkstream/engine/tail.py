@@ -155,8 +155,8 @@ class Tail:
         """Return the runs of ``state``, or this tail's own runs if they are at least as new.
 
         A read that was in flight during a commit returns a state without the newest run. With these
-        older runs, this tail would give readers offsets that the store refuses (G10). Each
-        generation occurs once. So if the last message of ``state`` (or its end) has the same
+        older runs, this tail would give readers offsets that the store refuses (G10). No two runs
+        have the same generation. So if the last message of ``state`` (or its end) has the same
         generation in this tail, this tail knows all the runs of ``state``.
         """
         if state.tail < self.position or state.runs == self.runs:
