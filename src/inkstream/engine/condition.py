@@ -45,11 +45,7 @@ class _Course:
 
 
 class Condition:
-    """Observe this worker's streams, readers and event loop at each tick, and describe them.
-
-    Attributes:
-        worker: The worker's identity.
-    """
+    """Observe this worker's streams, readers and event loop at each tick, and describe them."""
 
     def __init__(self, core: Core, tails: Iterable[Tail], committer: Committer) -> None:
         clock, timing = core.clock, core.timing

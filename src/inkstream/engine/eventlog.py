@@ -1,4 +1,5 @@
 """Logs the events of an engine that operators need: ends of streams, outages, dead workers."""
+# ruff: noqa: D102  (the docstrings of ``Observer`` describe the methods)
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ class EventLog(Observer):
     """Write some events of an engine to the log ``inkstream``."""
 
     def ended(self, ended: Ended) -> None:
-        """Log a stream's end, with the facts of ``Ended``."""
         stream, end = ended.stream, ended.end
         level = logging.INFO if end.status in (Status.DONE, Status.CANCELLED) else logging.WARNING
         _log.log(
@@ -41,7 +41,6 @@ class EventLog(Observer):
         )
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Log that a writer lost its stream."""
         _log.info(
             "the writer of stream %r lost the stream: %s",
             stream.stream_id,
@@ -50,7 +49,6 @@ class EventLog(Observer):
         )
 
     def store_away(self, error: Exception) -> None:
-        """Log the start of an outage."""
         _log.warning(
             "the store is away, nothing is shown until it is back: %s",
             error,
@@ -58,7 +56,6 @@ class EventLog(Observer):
         )
 
     def store_back(self, seconds: float) -> None:
-        """Log the end of an outage."""
         _log.warning(
             "the store is back after %.1f s",
             seconds,
@@ -66,7 +63,6 @@ class EventLog(Observer):
         )
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Log that another worker died and left streams."""
         _log.warning(
             "worker %s is dead; %d streams of it were ended or let go",
             worker,
@@ -75,7 +71,6 @@ class EventLog(Observer):
         )
 
     def lagged(self, seconds: float) -> None:
-        """Log that the event loop was blocked, if it was blocked for more than a second."""
         if seconds > _BLOCKED_S:
             _log.warning(
                 "the event loop runs again; it was blocked for %.1f s",

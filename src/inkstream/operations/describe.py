@@ -28,10 +28,7 @@ async def describe(
 ) -> StreamDescription:
     """Describe a stream whose state was just read.
 
-    Args:
-        store: The stream's store.
-        state: The stream's state.
-        here: The condition of this process's worker; ``None`` if this process has no worker.
+    ``here`` is the condition of this process's worker; ``None`` if this process has no worker.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}

@@ -43,10 +43,8 @@ def _problem(check: str, message: str) -> Finding:
 async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
     """Return the findings about an endpoint where a ``doctor_probe`` is mounted.
 
-    Args:
-        endpoint: The endpoint.
-        idle_s: How many seconds to wait on a silent connection. The whole test takes a few seconds
-            more.
+    The check "idle" waits ``idle_s`` seconds on a silent connection. All checks together take a few
+    seconds more.
 
     Raises:
         EndpointError: No connection is possible, or the server does not speak HTTP.
