@@ -1,4 +1,4 @@
-"""Settings and checks for every test. A test fails if it blocks the loop or leaves a task."""
+"""Settings and checks for every test."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def rounds() -> Rounds:
 
 
 def pytest_configure() -> None:
-    """Accept SIGINT.
+    """Accept SIGINT, even if a shell runs pytest in the background.
 
-    A shell makes its background jobs ignore SIGINT, and the children of pytest would ignore it too.
+    Such a shell makes pytest ignore SIGINT, and the programs that tests start would ignore it too.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with a ``seed`` once for each seed. The marker ``seeds`` sets how many seeds."""
+    """Run a test with a ``seed`` once for each seed. The marker ``seeds`` sets the number."""
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
         assert marker is not None, "a test with a seed needs the marker seeds(fast, soak)"
@@ -74,15 +74,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of other tiers.
 
-    They are not skipped, because a skipped test means that a program is missing.
+    These tests are not skipped, because a skipped test means that a program is missing.
     """
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
         if "seed" not in getattr(item, "fixturenames", ()):
-            # The tests of a file run in one process, because they share fixtures. Tests with a
-            # seed share no fixture.
+            # The tests of a file share fixtures, such as a server, so they run in one process.
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -97,7 +96,7 @@ def _is_of_this_tier(item: pytest.Item) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the collected tests and modules out of later collections of garbage."""
+    """Let later garbage collections skip the tests and modules, to make the collections faster."""
     gc.collect()
     gc.freeze()
 
@@ -108,9 +107,9 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test if inkstream blocks the event loop on which inkstream runs.
+    """Fail a test if code of inkstream makes a blocking call on its event loop.
 
-    A blocking call counts only if inkstream is in its stack, because a test itself may read files.
+    The test itself may make blocking calls, for example to read a file.
     """
     seen: list[str] = []
 
@@ -124,10 +123,10 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
     with blockbuster.blockbuster_ctx(scanned_modules=inkstream) as watch:
-        # Logging may block, because the application, or pytest in tests, chooses the handlers.
+        # Logging may block, because the application (in tests, pytest) chooses the handlers.
         for name in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
             watch.functions[name].can_block_in("logging/__init__.py", "emit")
-        # An application's own connection may block, because the application chose it.
+        # If an application passes its own SQLite connection to inkstream, calls on it may block.
         for function in watch.functions.values():
             function.can_block_in("inkstream/stores/sqlite/_store.py", "_run_inside")
         yield
@@ -154,7 +153,7 @@ def nothing_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Check for threads and files after the last fixture, which closes the event loop."""
+    """Check for threads and files after all fixtures have ended and the event loop is closed."""
     yield
     before = item.stash.get(_BEFORE, None)
     if before is None:  # the test's set-up failed
@@ -164,7 +163,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         thread.join(max(0.0, deadline - time.monotonic()))
     threads = [thread.name for thread in set(threading.enumerate()) - before.threads]
     if _open_files() - before.files:
-        gc.collect()  # collect cycles now, so that their warnings fail this test and no later test
+        gc.collect()  # otherwise warnings about unclosed files could fail a later test
     files = sorted(_open_files() - before.files)
     if threads or files:
         pytest.fail(f"left behind: threads {threads}, open {files}", pytrace=False)
@@ -172,14 +171,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
-    """Fail an asynchronous test if its tasks outlive the test and its fixtures."""
     async with fail_if_tasks_are_left():
         yield
 
 
 @contextlib.asynccontextmanager
 async def fail_if_tasks_are_left() -> AsyncIterator[None]:
-    """Fail if tasks of the block outlive the block."""
+    """Fail if a task that began in the block still runs ``GRACE_S`` seconds after the block."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

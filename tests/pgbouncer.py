@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the tests' PostgreSQL. Each transaction may get another session."""
+"""A PgBouncer between inkstream and PostgreSQL. It gives each transaction any free session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.prerequisites import program
 
 _START_S = 15.0
 
-# PgBouncer has so few sessions that its clients must share them.
+# There are only three sessions (``default_pool_size``), so clients must share sessions.
 _SETTINGS = """\
 [databases]
 * = host={host} port={port}
@@ -51,13 +51,13 @@ class PgBouncer:
 
 
 def with_listener(url: str) -> str:
-    """Return URL parameters that name a pooler, and ``url`` as the direct connection for hints."""
+    """Return parameters for a pooler's URL, with ``url`` as the direct connection for hints."""
     return f"&pooler=1&listener_url={quote(url, safe='')}"
 
 
 @contextmanager
 def pgbouncer(server: Server, directory: Path) -> Iterator[PgBouncer]:
-    """Run a pooler until the block ends. Its files are in ``directory``."""
+    """Run a pooler until the block ends, and keep its files in ``directory``."""
     command = program("pgbouncer")
     said = subprocess.run([command, "--version"], capture_output=True, check=True).stdout.decode()
     version = tuple(int(number) for number in re.findall(r"\d+", said.split("\n")[0])[:2])

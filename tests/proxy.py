@@ -1,6 +1,6 @@
 """A reverse proxy with faults on command: delays, cuts, hangs, buffering and responses with 502.
 
-It accepts one request per connection, so that a response ends with its connection.
+The proxy answers one request on each connection, and then closes the connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BAD_GATEWAY = (
 
 @dataclass
 class Proxy:
-    """The proxy's faults. Each attribute may change at any time.
+    """The proxy. A test may change its faults at any time.
 
     Attributes:
         upstream: The server's port on loopback. If no server listens, the proxy answers 502.
@@ -55,7 +55,10 @@ class Proxy:
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition``, which may read ``refused`` and ``hung``, returns true."""
+        """Wait until ``condition`` returns true, for at most 15 s.
+
+        After the first call, ``condition`` is called only when ``refused`` or ``hung`` has changed.
+        """
         async with asyncio.timeout(15):
             while not condition():
                 self._changed.clear()
@@ -139,10 +142,10 @@ class Proxy:
 
 @dataclass
 class Switch:
-    """An address in front of changing servers, such as the virtual address of a primary.
+    """An address that leads to one server after another, like the virtual address of a primary.
 
     Attributes:
-        upstream: The port on loopback for new connections.
+        upstream: The port on loopback of the server that gets new connections.
         port: The switch's port.
     """
 
@@ -152,7 +155,7 @@ class Switch:
     _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     def drop(self) -> None:
-        """Close all connections, which otherwise stay with the old server."""
+        """Close all connections. Otherwise they would still lead to the old server."""
         for writer in list(self._open):
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Other versions of the library: copies of its code with changes, as during a deploy."""
+"""Copies of the library with changes, so that a test can run two versions, as a deploy does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_version(
 
     Args:
         folder: The copy is ``folder/inkstream``.
-        changes: For each changed file, a text that it has and the text that replaces it.
+        changes: For each file to change, a text in it and the text that replaces this text.
         more: Files to add, and their texts.
     """
     where = folder / "inkstream"
@@ -36,7 +36,7 @@ def make_version(
 
 
 def make_next_version(folder: Path) -> Path:
-    """Make the next version, which has one migration more (see ``make_version``)."""
+    """Make a version that has one migration more than this version (see ``make_version``)."""
     return make_version(
         folder,
         {"stores/postgres/_migrate.py": ("VERSION: Final = 1", "VERSION: Final = 2")},

@@ -24,7 +24,6 @@ class Recorded:
         )
 
     def metrics(self) -> dict[str, list[Any]]:
-        """Return the data points of each metric."""
         data = self._reader.get_metrics_data()
         if data is None:
             return {}
@@ -38,7 +37,7 @@ class Recorded:
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's points that have all ``labels``.
 
-        For a histogram, this sum is the number of recorded values.
+        For a histogram, this is the number of recorded values.
         """
         return sum(
             getattr(point, "count", getattr(point, "value", 0))
@@ -47,7 +46,7 @@ class Recorded:
         )
 
     def sum(self, name: str) -> float:
-        """Return the sum of a metric's points. For a histogram, add the recorded values."""
+        """Return the sum of a metric's points. For a histogram, this is the sum of all values."""
         return float(
             sum(
                 getattr(point, "sum", getattr(point, "value", 0))

@@ -26,7 +26,7 @@ from inkstream import (
 )
 from inkstream.durable.settings import DurableSettings
 from inkstream.engine.settings import FinerTiming
-from inkstream.http import fastapi_router  # noqa: F401 - not for the first time on an event loop
+from inkstream.http import fastapi_router  # noqa: F401 - a first import in a test would block its loop
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.http.asgi import scope_of
 from tests.simulation.cluster import one_worker
@@ -125,7 +125,7 @@ TOO_LARGE = "x" * (1024 * 1024 + 1)
 
 
 class Awaited:
-    """Stand for the coroutine of a ``create`` that was not awaited, but cause no warning."""
+    """Stands for a coroutine that nobody awaits, but causes no warning of Python."""
 
     def __await__(self) -> Iterator[None]:
         yield
@@ -232,7 +232,6 @@ async def test_a_call(call: Callable[[Any, str], Any], error: type[Exception], t
 
 
 async def as_called(call: Callable[[Any, str], Any], streams: Any, name: str) -> None:
-    """Make the call, and await its result if the result is a coroutine."""
     result = call(streams, name)
     if asyncio.iscoroutine(result):
         await result
@@ -254,8 +253,6 @@ async def test_a_writers_end() -> None:
 
 
 class Billing:
-    """An object with an async ``__call__``."""
-
     def __init__(self) -> None:
         self.called = asyncio.Event()
 

@@ -26,7 +26,6 @@ async def started(worker: Worker) -> ScriptedSource:
 
 
 async def follow(worker: Worker) -> Following:
-    """Return a follower that has read the first text of the stream."""
     following = worker.streams.follow("s")
     assert await anext(following) == "a"
     return following
@@ -44,7 +43,7 @@ async def two(
 
 
 def is_asked(worker: Worker) -> bool:
-    """Return whether the worker asks, by a ``due_at``, whether the stream has a reader."""
+    """Return whether ``due_at`` is set: a worker asks whether anybody still reads the stream."""
     [stream] = worker.store.inner.database._streams._by_name.values()
     return stream.snapshot().due_at is not None
 
@@ -98,7 +97,7 @@ async def test_reader_in_another_process_keeps_the_stream(
 
 @in_virtual_time
 async def test_reloading_reader_keeps_the_stream() -> None:
-    """G6: a page that reloads often, each time from another process, keeps its stream alive."""
+    """G6: a page that reloads often keeps its stream, even if each time another process answers."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])
@@ -113,7 +112,7 @@ async def test_reloading_reader_keeps_the_stream() -> None:
 
 @in_virtual_time
 async def test_source_ends_while_due_at_is_set() -> None:
-    """G5: a source that ends while ``due_at`` is set ends its stream ``done``."""
+    """G5: a stream ends ``done`` if its source ends while the worker still waits for a reader."""
     async with two() as (here, there):
         source = await started(here)
         await asyncio.sleep(GRACE_S / 2)

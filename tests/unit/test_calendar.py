@@ -13,7 +13,7 @@ from tests.simulation.cluster import cluster
 
 
 class Clock:
-    """Two clocks that a test sets by hand."""
+    """A clock that a test sets by hand. Its wall clock shows ``at + ahead``."""
 
     def __init__(self) -> None:
         self.at, self.ahead = 100.0, 1.7e9
@@ -69,7 +69,7 @@ def test_slow_clock_correction_is_trusted() -> None:
 
 @in_virtual_time
 async def test_a_stream_made_while_the_clock_is_behind() -> None:
-    """After the clock's correction, the stream stays ``pending`` for its ``start_within_s``."""
+    """When the clock is set right, the stream stays ``pending`` for its ``start_within_s``."""
     async with cluster() as made:
         worker = await made.add()
         made.clock.jump_wall(-3 * 3600)

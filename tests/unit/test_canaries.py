@@ -1,4 +1,4 @@
-"""The table of canaries is up to date: each guard exists, and a behaviour test defends it."""
+"""Each canary names a guard that is in the code, and a test that exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SUITE = ROOT / "src/inkstream/testing/store_suite"
 
 
 def files_of(canary: Canary) -> list[Path]:
-    """Return the files that may contain a canary's test. Methods may be in the store suite."""
+    """Return the files that may contain a canary's test. A method may be in the store suite."""
     path, *names = canary.test.partition("[")[0].split("::")
     return [ROOT / path, *(_SUITE.glob("*.py") if len(names) == 2 else ())]
 

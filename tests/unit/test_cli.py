@@ -1,4 +1,4 @@
-"""The `inkstream` command works as a user runs it."""
+"""The `inkstream` command shows its version and its help, and names a missing extra."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def test_help(flag: str) -> None:
 
 
 def test_new_id_is_never_a_command_option() -> None:
-    """A new id does not begin with ``-``, so `inkstream cat $(inkstream write)` always works."""
+    """In `inkstream cat $(inkstream write)`, an id that begins with ``-`` would be an option."""
     assert not any(StreamId.generate().startswith("-") for _ in range(2_000))

@@ -47,7 +47,7 @@ async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
 
 @in_virtual_time
 async def test_nothing_is_shown_before_the_store_has_returned() -> None:
-    """G1: readers get no text before the store has returned from the text's commit."""
+    """G1: readers get a text only after the store has returned from the commit of this text."""
     async with one_worker() as worker:
         writer = await claim(worker, "s")
         worker.store.pause()
@@ -60,7 +60,7 @@ async def test_nothing_is_shown_before_the_store_has_returned() -> None:
 
 @in_virtual_time
 async def test_simulation_detects_a_missing_commit() -> None:
-    """G1: if a store does not really commit, the check of a simulated reader fails."""
+    """G1: a simulated reader notices that a store only pretends to commit."""
 
     async def pretend(
         self: FaultyStore, groups: Sequence[Group], *, connection: object | None = None
@@ -128,7 +128,7 @@ async def test_window_grows_under_load(streams: int, least_s: float, most_s: flo
 
 @in_virtual_time
 async def test_lost_commit_is_not_repeated() -> None:
-    """G2, G5: if the outcome of a commit is lost, the text of the commit is stored once."""
+    """G2, G5: if the outcome of a commit is lost, its text is still stored exactly once."""
     async with cluster() as made:
         worker = await made.add()
         source = ScriptedSource()
@@ -147,7 +147,7 @@ async def test_lost_commit_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_memory_stays_bounded_while_the_store_is_away() -> None:
-    """G12, G9: in an outage, appends wait within the limits of the buffers, and lose no text."""
+    """G12, G9: in an outage, appends wait when the buffers are full, and no text is lost."""
     limits = FinerLimits(buffer_bytes=1000, buffers_bytes=1500)
     async with one_worker(limits=limits) as worker:
         writers = [await claim(worker, name) for name in ("a", "b")]
@@ -193,7 +193,7 @@ async def test_long_outage_ends_source_and_readers() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_survives_an_outage() -> None:
-    """G7, G12: a failed change of another stream does not stop a quiet writer."""
+    """G7, G12: a writer with no text to commit survives an outage in which another change fails."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "quiet")
         await worker.streams.create("other")
@@ -227,9 +227,9 @@ async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
 
 @in_virtual_time
 async def test_stop_ends_all_waits_for_a_commit() -> None:
-    """G8: if the store hangs, all calls that wait for a commit raise when the worker stops.
+    """G8: if the store hangs, calls that wait for a commit raise when the worker stops.
 
-    Only a call whose change has not reached the store says that nothing was changed.
+    If the change may have reached the store, its call raises ``OutcomeUnknown``.
     """
     async with cluster() as made:
         worker = await made.add()
@@ -263,7 +263,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
 
 @in_virtual_time
 async def test_refused_group_does_not_affect_others() -> None:
-    """G3: the store refuses one writer's changes, and stores the other writers' changes."""
+    """G3: if the store refuses one writer's changes, it still stores another writer's changes."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         loser, winner = await claim(here, "a"), await claim(here, "b")
@@ -310,7 +310,10 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
 
 @in_virtual_time
 async def test_writer_that_gave_up_does_not_say_that_nothing_changed() -> None:
-    """G12: ``finish`` raises ``OutcomeUnknown`` if the text and the end are stored later."""
+    """G12: if ``finish`` fails in an outage, it raises ``OutcomeUnknown``.
+
+    The text and the end may be stored later.
+    """
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         worker.store.away = True
@@ -324,7 +327,7 @@ async def test_writer_that_gave_up_does_not_say_that_nothing_changed() -> None:
 
 @in_virtual_time
 async def test_end_is_written_after_giving_up_during_a_commit() -> None:
-    """G12, G5: a stream's end is stored even if its text is committed after its writer gave up."""
+    """G12, G5: if a commit succeeds after its writer gave up, the stream's end is stored too."""
     for seed in range(8):
         async with cluster(seed) as made:
             worker = await made.add(timing=Timing(patience_s=3))

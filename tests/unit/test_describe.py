@@ -224,7 +224,7 @@ def test_worker_name_has_host_and_pid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_first_beat_after_a_block_says_where_it_was() -> None:
-    """The event loop's own beat comes before the next tick, and cannot see the blocked line."""
+    """After a block, the worker's description still names the line that blocked the loop."""
     async with PersistentTextStreaming("memory://") as streams:
         said = streams.engine.condition.said
         during: list[str] = []

@@ -37,7 +37,7 @@ async def test_many_due_streams_end_in_batches() -> None:
         reader.close()
         assert loop.time() - began <= 2
         async with asyncio.timeout(10):
-            await worker.streams.wait("s0")  # ``find()`` returns the oldest stream, s0, last
+            await worker.streams.wait("s0")  # s0 ends last, because ``find()`` returns it last
         assert len(worker.store.commits) - before < N / 50
         left = await worker.streams.list(status=Status.PENDING)
         assert not left.streams

@@ -1,4 +1,4 @@
-"""Appends, closes and idempotent producers follow the protocol's rules, without any I/O."""
+"""Appends, closes and producers follow the rules of Durable Streams. No test needs a store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """One batch may hold any number of plain appends, because only the status matters."""
+    """A plain append depends only on the stream's status, so one commit may hold many of them."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change
@@ -70,7 +70,7 @@ def test_closed_stream_accepts_only_another_close() -> None:
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # For a closed stream and a wrong content type, clients expect to learn of the close (5.2).
+    # Even if the content type is wrong, the client must learn that the stream is closed (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 
@@ -166,7 +166,7 @@ def test_only_the_closing_append_is_recognised() -> None:
 def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """Even if requests are repeated, reordered or lost, each number is stored once, in order."""
+    """If requests are repeated, reordered or lost, no append is stored twice or out of order."""
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}
     for name, epoch, seq in sent:

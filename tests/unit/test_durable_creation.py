@@ -1,4 +1,4 @@
-"""New streams, forks and expiry follow the protocol's rules, without any I/O."""
+"""New streams, forks and expiry follow the rules of Durable Streams. No test needs a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads follow the protocol's rules for offsets, tags, events, cursors and too frequent polls."""
+"""Reads follow the rules of Durable Streams for offsets, ETags, events, cursors and polls."""
 
 from __future__ import annotations
 
@@ -128,7 +128,10 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: too frequent polls of a closed stream are refused, only for this client and stream."""
+    """G9: if a client polls a closed stream too often, its polls of this stream are refused.
+
+    Its polls of other streams, and the polls of other clients, have limits of their own.
+    """
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
@@ -139,6 +142,7 @@ def test_hot_polls_are_slowed_per_client() -> None:
     assert [polls.allow(1, "a") for _ in range(3)] == [True, True, False]
     assert [polls.allow(2, "a") for _ in range(4)] == [True, True, True, False]
     assert not polls.allow(1, "a")
-    assert polls.allow(2, "c")  # "c" and "d" make ``polls`` forget "a" and "b"
+    # ``polls`` remembers only two pairs of stream and client. So "c" and "d" replace both of "a".
+    assert polls.allow(2, "c")
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

@@ -38,7 +38,7 @@ N = 1_000
 
 @in_virtual_time
 async def test_drain_ends_a_thousand_readers() -> None:
-    """G8: a drain starts no answer, lets answers finish in the grace time, and ends the rest."""
+    """G8: a drain refuses new answers, lets answers finish in the grace time, and ends the rest."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]
@@ -94,7 +94,7 @@ async def test_drain_disconnects_readers_of_other_workers() -> None:
 @pytest.mark.parametrize(("first_s", "second_s"), [(60, 0), (60, 0.5), (5.5, 60)])
 @in_virtual_time
 async def test_second_drain_never_extends_the_grace(first_s: float, second_s: float) -> None:
-    """G8: a second drain, as after Ctrl-C, can shorten the grace time, and never extends it."""
+    """G8: a second drain, as after Ctrl-C, can shorten the grace time, but does not extend it."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=first_s)) as worker:
         await worker.streams.create("s")
@@ -141,7 +141,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
 
 @in_virtual_time
 async def test_drain_gives_up_while_the_store_is_away() -> None:
-    """G8, G12: a drain ends without the store. A sweep of another process ends the streams."""
+    """G8, G12: a drain ends even if the store is away. Another process then ends the streams."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -160,7 +160,7 @@ async def test_drain_gives_up_while_the_store_is_away() -> None:
 
 
 def test_without_asyncio() -> None:
-    """Without an asyncio loop, for example in Trio, each call raises ``NotRunning``."""
+    """Without an asyncio loop, for example in Trio, calls raise ``NotRunning``."""
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"async def.*inkstream\.sync.*trio"):
         streams.__aenter__().send(None)
@@ -181,7 +181,7 @@ async def test_not_started() -> None:
 
 
 def test_one_instance_on_successive_loops() -> None:
-    """Each block of Starlette's ``TestClient``, for example, has its own event loop."""
+    """Starlette's ``TestClient`` runs the same instance on a new event loop for each block."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -192,7 +192,7 @@ def test_one_instance_on_successive_loops() -> None:
 
 
 def test_each_start_is_a_new_worker() -> None:
-    """G7: each start of an instance is a new worker, which no process takes for the earlier one."""
+    """G7: each start of an instance is a new worker, which nobody takes for a worker that died."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -271,7 +271,7 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
     ],
 )
 def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
-    """G7: ``FinerTiming`` refuses times with which a healthy worker could be taken for dead."""
+    """G7: ``FinerTiming`` refuses, for example, a ``beat_s`` that lets living workers seem dead."""
     with pytest.raises(ValueError, match="Timing"):
         FinerTiming(**timing)
 

@@ -1,4 +1,4 @@
-"""Adjacent deltas of a reasoning or a tool input are one part in every read of the stream."""
+"""Adjacent deltas of a reasoning or a tool input are one part when the stream is read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def clean(value: Any) -> Any:
 
 
 def expected(messages: list[Message]) -> list[Message]:
-    """Join the messages in a simpler way, which compares each message only with the last part."""
+    """Join the messages as ``wire.joined`` should, with simpler code."""
     parts: list[Message] = []
     for message in messages:
         last = parts[-1] if parts else None
@@ -84,7 +84,7 @@ def value_of(message: str | RawJSON) -> Any:
 
 @given(messages_lists, st.integers(1, 12))
 def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: int) -> None:
-    """G2: the joined parts depend neither on the provider's pieces nor on the commits."""
+    """G2: the joined parts do not depend on which messages were committed together."""
     cleaned = [clean(message) for message in messages]
     segments = stored(messages, size)
     runs = list(wire.joined(segments))
@@ -106,7 +106,6 @@ def test_snapshot_has_the_same_parts(messages: list[Message], size: int) -> None
 
 
 async def test_one_part_in_every_route() -> None:
-    """``read`` and ``follow`` return one part for a thousand deltas of the same reasoning."""
     async with PersistentTextStreaming("memory://") as streams:
         stream_id = await streams.create()
         async with streams.write(stream_id) as writer:

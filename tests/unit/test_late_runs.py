@@ -1,4 +1,4 @@
-"""A read or a commit that lacks the newest generation gives no reader a wrong offset (G10)."""
+"""A late read or commit, which lacks the newest generation, causes no wrong offset (G10)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def stored(worker: Worker) -> StreamState:
 
 
 def append(made: Cluster, state: StreamState, text: str) -> None:
-    """Append in a new generation, as a writer in another process that is still running."""
+    """Append in a new generation, as a writer in another process would."""
     made.database.draw()
     (segment,) = encode_messages([text], state.tail)
     change = Change(internal_id=state.internal_id, if_epoch=state.epoch, append=segment)
@@ -28,7 +28,7 @@ def append(made: Cluster, state: StreamState, text: str) -> None:
 
 @in_virtual_time
 async def test_a_claim_has_the_run_of_the_last_append() -> None:
-    """The old writer's last append may land after the new writer has read the stream's state."""
+    """The old writer's last append may commit after the new writer has read the stream's state."""
     async with cluster() as made:
         made.database.after = None  # the witness would report an append outside a store
         here, there = await made.add(), await made.add()
@@ -54,7 +54,7 @@ async def test_a_claim_has_the_run_of_the_last_append() -> None:
 
 @in_virtual_time
 async def test_an_uncertain_commit_keeps_its_own_generation() -> None:
-    """Text that landed unnoticed does not get the generation of the end that followed it."""
+    """If a commit's outcome was lost, this commit's text does not get the later end's generation."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -89,7 +89,7 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
             await writer.flush()
         reader = await there.engine.readers.open(S, "now")
         late = await there.engine.readers.open(S, replace(reader.offset, position=1))
-        late._ahead = []  # as after a page that ended here
+        late._ahead = []  # as if the page that ``open`` read had ended here
         made.database.draw()
         await writer.append("c")
         await writer.flush()
@@ -103,7 +103,7 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
 
 @in_virtual_time
 async def test_a_commit_on_an_ended_stream_brings_the_run_of_the_end() -> None:
-    """A process may commit a report on an ended stream before its tail knows the end."""
+    """A process may commit that ``on_end`` has returned before its own tail knows the end."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0

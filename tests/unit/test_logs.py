@@ -1,4 +1,4 @@
-"""Log lines have stable event names and fields, and never contain the text of a stream."""
+"""Log lines have stable event names and fields, and do not contain the text of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A late read or commit of a deleted stream does not affect a new stream of its name (G3, G10)."""
+"""A late read or commit of a deleted stream does not affect a new stream with its id (G3, G10)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_page_of_a_deleted_stream_is_not_used() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_change_a_new_stream() -> None:
-    """G3, G10: a late read of a deleted stream does not change the new stream of its name."""
+    """G3, G10: a late read of a deleted stream does not change the new stream with its id."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")

@@ -47,7 +47,6 @@ def deployment() -> dict[str, Any]:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
-    """Import deploy/app.py."""
     monkeypatch.setenv("INKSTREAM_DATABASE", "memory://")
     spec = importlib.util.spec_from_file_location("deployed_app", DEPLOY / "app.py")
     assert spec is not None
@@ -60,7 +59,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document["kind"])
 def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
-    """Some clients of Kubernetes ignore an unknown field, so nobody would notice a wrong name."""
+    """Some clients of Kubernetes ignore unknown fields, so nobody would notice a misspelt name."""
     kubernetes_validate.validate(document, "1.34", strict=True)
     document["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -120,7 +119,7 @@ def test_nothing_runs_as_root() -> None:
 
 
 def test_compose_waits_and_keeps_its_password_out(deployment: dict[str, Any]) -> None:
-    """The application starts after the tables exist, and no file holds a password."""
+    """The application starts after the migration, and the files contain no database password."""
     services = COMPOSE["services"]
     assert services["app"]["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"}

@@ -1,4 +1,4 @@
-"""Each metric changes by the right amount, and only for its own cause."""
+"""When its cause happens, each metric changes by the right amount."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def a_client_takes_slowly(made: Cluster, here: Worker) -> None:
     for _ in range(10):
         await source.send("text")
         await asyncio.sleep(1)
-    await asyncio.sleep(40)  # the delays of pings are not measured, because pings bring no commit
+    await asyncio.sleep(40)  # meanwhile pings are sent, and their delays must not count
     gone.set()
     await reading
 
@@ -145,7 +145,10 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.tidy.duration": (time_goes_by, 0, 0.1),
     "inkstream.loop.lag": (code_blocks_the_loop, 1.7, 2),
 }
-"""Each metric's cause, and the least and largest growth of the metric, or of a histogram's sum."""
+"""For each metric: what the test does, and the smallest and largest expected growth.
+
+For a histogram, the growth is the growth of its sum.
+"""
 
 
 def test_all_have_a_cause() -> None:
@@ -173,7 +176,6 @@ def test_moves(name: str) -> None:
 
 
 def test_an_idle_process_moves_only_the_clocks() -> None:
-    """An idle process changes only the metrics in ``ALWAYS``."""
     recorded = Recorded()
 
     @in_virtual_time
@@ -187,7 +189,7 @@ def test_an_idle_process_moves_only_the_clocks() -> None:
 
 
 def test_gauges_fall_again() -> None:
-    """When an engine stops, its values no longer count in the gauges."""
+    """When an engine stops, its streams no longer count as live."""
     recorded = Recorded()
 
     @in_virtual_time
@@ -206,7 +208,7 @@ def test_gauges_fall_again() -> None:
 
 
 def test_few_of_many_are_measured() -> None:
-    """``Sampling`` soon measures at most eight of many events per tick, and all of few events."""
+    """``Sampling`` soon measures at most eight of 2500 events per tick, and most of two events."""
     measured: list[float] = []
     sampling = Sampling(measured.append)
     for events, least, most in (

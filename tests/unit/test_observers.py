@@ -86,8 +86,8 @@ class Durations(Observer):
 async def test_durations_count_from_what_the_docs_say() -> None:
     """A duration begins at the claim of the writer that ends the stream.
 
-    If a cancel ends the stream, the duration begins at the first claim, or without a claim at the
-    creation.
+    If a cancel ends the stream, the duration begins at the first claim. If nobody claimed the
+    stream, the duration begins at the creation.
     """
     durations = Durations()
     async with one_worker(observer=durations) as worker:

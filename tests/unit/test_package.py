@@ -28,7 +28,6 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("module", [inkstream, inkstream.abc], ids=lambda module: module.__name__)
 def test_all_is_complete(module: ModuleType) -> None:
-    # The linter checks the order of ``__all__`` (RUF022).
     assert len(set(module.__all__)) == len(module.__all__)
     missing = [name for name in module.__all__ if not hasattr(module, name)]
     assert not missing
@@ -57,7 +56,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 @pytest.mark.parametrize("name", ["memory", "_memory_streams"])
 def test_the_shortest_store_uses_only_public_names(name: str) -> None:
-    """A store of one's own can be written like the memory store."""
+    """An application that copies the memory store to write its own needs only public names."""
     public = {*inkstream.__all__, *inkstream.abc.__all__}
     tree = ast.parse((ROOT / "stores" / f"{name}.py").read_text())
     used = {

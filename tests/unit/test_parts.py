@@ -29,7 +29,7 @@ def many(case: dict[str, Any], times: int) -> list[Any]:
 
 @pytest.mark.parametrize("case", SHARED["many"], ids=lambda case: str(case["name"]))
 def test_cost_is_linear(case: dict[str, Any]) -> None:
-    """G9: ten times as many parts take less than 40 times as long, even parts of an attacker."""
+    """G9: for ten times as many parts, ``fold`` takes less than 40 times as long."""
 
     def seconds(times: int) -> float:
         parts = many(case, times)

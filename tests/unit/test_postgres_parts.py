@@ -1,4 +1,4 @@
-"""These tests of the PostgreSQL store's URLs, errors, waves and locks need no server."""
+"""Tests of the PostgreSQL store's URLs, errors, waves and locks that need no server."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _LOST = {"08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02",
 
 
 def raisable() -> list[type[Exception]]:
-    """Return asyncpg's error classes, one for each code of PostgreSQL."""
+    """Return asyncpg's error classes, without its warnings."""
     classes = {
         cls
         for _, cls in inspect.getmembers(asyncpg.exceptions, inspect.isclass)
@@ -99,7 +99,7 @@ def raisable() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
-    """G12: each error of the driver becomes the fitting error of inkstream, or stays unchanged."""
+    """G12: an error of the driver becomes an error of inkstream, unless the code is wrong."""
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
         assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
@@ -140,7 +140,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: ``condemns`` is true for an error of a server that takes no more writes."""
+    """G12: ``condemns`` says whether an error comes from a server that takes no more writes."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -192,7 +192,7 @@ def test_names_postgresql_cannot_store(name: str) -> None:
 
 
 class Reads:
-    """Plays a database. Each read returns the next result in ``shown``, or the last again."""
+    """Plays a database. Reads return the results in ``shown`` in turn, and then repeat the last."""
 
     def __init__(self, *shown: Sequence[Row]) -> None:
         self._shown = list(shown)
@@ -225,7 +225,10 @@ async def test_free_lock_is_checked_twice() -> None:
 
 
 async def test_only_reads_with_a_beat_prove_death() -> None:
-    """G7: without writes, no worker can take its lock again, so a free lock proves no death."""
+    """G7: if the database takes no writes, a free lock does not show that its worker is dead.
+
+    Without writes, a living worker cannot take its lock again.
+    """
     read_only, later = [("w", 1, "free")], [("w", 1, "held")]
     seen = await Locks().judge(read_only, Reads(later), beaten=False)
     assert [state.locked for state in seen] == [True]
@@ -254,7 +257,7 @@ async def test_dead_workers_stay_dead_until_they_beat() -> None:
 
 
 async def test_concurrent_lock_checks_do_not_add_up() -> None:
-    """While one caller checks a lock, a second caller does not wait, and gets no verdict."""
+    """While one caller checks a lock, a second caller does not wait, and gets ``None``."""
     locks, reads = Locks(), Reads([("w", 1, "free")])
     first = asyncio.ensure_future(judge(locks, reads))
     await asyncio.sleep(0)

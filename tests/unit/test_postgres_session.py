@@ -1,4 +1,4 @@
-"""The direct connection of a PostgreSQL store, without a server."""
+"""A PostgreSQL store leaves no direct connection open. These tests need no server."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ LIBPQ = [
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each parameter is used, translated, ignored, or refused by an error that names it."""
+    """The store accepts each parameter, or refuses it with an error that names it."""
     value = {
         "target_session_attrs": "any",
         "sslmode": "require",

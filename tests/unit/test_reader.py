@@ -40,7 +40,6 @@ async def claim(worker: Worker) -> Writer:
 
 
 async def rest_of(reader: Reader) -> str:
-    """Read to the end of the stream, and return the text."""
     text = ""
     while reader.end is None:
         text += flat(await reader.segments())
@@ -49,13 +48,12 @@ async def rest_of(reader: Reader) -> str:
 
 
 async def offset_at(worker: Worker, position: int) -> Offset:
-    """Return the offset that the library makes for ``position`` in the stream."""
     return Offset.at((await worker.engine.readers.page(S, 0, 0)).state, position)
 
 
 @in_virtual_time
 async def test_any_reconnect_point_gives_the_same_text() -> None:
-    """G2: on both workers, a reconnect at any offset gets the same text, live and after the end."""
+    """G2: on both workers, a reader that begins at any offset gets the rest of the same text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -82,7 +80,7 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
 
 @in_virtual_time
 async def test_slow_reader_reads_old_text_from_the_store() -> None:
-    """G9, G2: a writer never waits for a slow reader, and the slow reader misses nothing."""
+    """G9, G2: a writer does not wait for a slow reader, and the slow reader misses nothing."""
     limits = FinerLimits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -217,7 +215,7 @@ async def test_closing_and_interrupting() -> None:
 @pytest.mark.parametrize("waits", [False, True])
 @in_virtual_time
 async def test_an_interruption_is_not_lost(waits: bool) -> None:
-    """G9: an interrupt, as for a ping, ends exactly one wait, even if it comes before the wait."""
+    """G9: ``interrupt`` ends exactly one wait of a reader, even if the wait begins later."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -238,7 +236,7 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
 async def test_takeover_publishes_unread_text(ends: bool) -> None:
-    """G2, G5: a take-over alone brings readers the text that the old writer left."""
+    """G2, G5: a take-over brings its readers the old writer's text, even if all hints are lost."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -260,7 +258,7 @@ async def test_takeover_publishes_unread_text(ends: bool) -> None:
 
 @in_virtual_time
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """G9: a reader whose wait is cancelled stays in no list of waiting readers."""
+    """G9: a reader whose wait was cancelled does not count as a waiting reader."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -389,7 +387,7 @@ async def test_follow_from_now_misses_nothing() -> None:
 
 @in_virtual_time
 async def test_check_fixes_now() -> None:
-    """G2: "now" means the time of ``check``, so text before the first ``anext`` is not missed."""
+    """G2: after ``check``, a reader from "now" gets text that comes before its first ``anext``."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind="log")
         await worker.streams.post("log", "before")

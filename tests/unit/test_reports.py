@@ -1,4 +1,4 @@
-"""``on_end`` gets every end, whichever process saw the end, and after an outage too."""
+"""``on_end`` is called for every end, even if the process died or the store was away."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    """Make the database forget all messages after position ``tail``, as a lagging standby would."""
+    """Make the database forget all messages after position ``tail``."""
     made.database.after = None  # otherwise the witness would report that this text was lost
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
@@ -110,7 +110,7 @@ async def test_writer_with_lost_text_stops() -> None:
 
 @in_virtual_time
 async def test_late_state_is_not_a_loss() -> None:
-    """G2: an old state of a stream that arrives after a newer commit is not a loss of text."""
+    """G2: a worker that reads an old state after a newer commit does not see a loss of text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

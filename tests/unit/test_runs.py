@@ -38,13 +38,13 @@ class Given:
 
 @given(STEPS)
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
-    """G2, G10: after any draws and losses, the store refuses each wrong offset.
+    """G2, G10: after any losses and new generations, the store refuses each wrong offset.
 
     An offset is right if the messages before it are still those that its client has read. A stream
     with fewer than ``MAX_RUNS`` runs accepts each right offset.
 
-    After a loss, every store draws a generation before the next message. A store also draws a
-    generation without a loss, for example after a restart.
+    The step ``draw`` begins a new generation, as after a restart of the database. The step ``lose``
+    restores an earlier state of the stream, and also begins a new generation.
     """
     generation, names = 1, 0
     stream, backups, clients = Stream(), [Stream()], list[Given]()

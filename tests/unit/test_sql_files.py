@@ -1,4 +1,4 @@
-"""Every SQL query has a name and a description, and is used."""
+"""Every SQL query of the SQLite store has a name and a description, and is used."""
 
 from __future__ import annotations
 

@@ -199,7 +199,10 @@ async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
 @pytest.mark.parametrize("denied", [False, True])
 @in_virtual_time
 async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None:
-    """A request waits a second for another owner's stream too, so the stream looks absent."""
+    """A request waits for another owner's stream as long as for an absent stream.
+
+    Otherwise, the time of the response would tell a client that the stream exists.
+    """
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         if denied:
@@ -254,7 +257,7 @@ async def test_live_stream_limit_is_immediate() -> None:
 
 @in_virtual_time
 async def test_accepted_start_runs_during_a_drain() -> None:
-    """G8: a drain keeps an accepted start, because no other process would start the stream."""
+    """G8: during a drain, an accepted start still calls its source, because nobody else would."""
     async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -285,7 +288,7 @@ async def test_waiting_start_does_not_delay_a_stop() -> None:
 
 @in_virtual_time
 async def test_a_log_has_no_source_and_no_writer(caplog: pytest.LogCaptureFixture) -> None:
-    """The error is no ``NotClaimed``, which callers may ignore: no other writer does the work."""
+    """The error is not ``NotClaimed``, which callers ignore if another writer does the work."""
     async with one_worker() as worker:
         streams = worker.streams
         await streams.create("log", kind="log")

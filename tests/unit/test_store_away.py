@@ -22,7 +22,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 @in_virtual_time
 async def test_finish_during_an_outage_is_stored_later() -> None:
-    """G12, G5: an outage disconnects the readers. Afterwards, all text and the end are stored."""
+    """G12, G5: an outage disconnects readers. Afterwards, accepted text and the end are stored."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         await writer.append("seen")

@@ -1,4 +1,4 @@
-"""Each call checks the rights, each response names its stream, and no repr shows a secret."""
+"""Calls on a stream check rights, responses name their stream, and no repr shows a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def streams() -> AsyncIterator[PersistentTextStreaming]:
 
 
 def calls_of(streams: PersistentTextStreaming) -> dict[str, Call]:
-    """Return the calls on one stream that check the rights of the caller."""
+    """Return calls that compare ``owner`` and ``group`` with those of the stream."""
 
     async def follow(stream_id: str, **whose: str) -> None:
         await anext(streams.follow(stream_id, **whose))

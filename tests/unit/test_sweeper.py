@@ -1,4 +1,4 @@
-"""The sweep ends the streams of dead workers, and no stream of a living worker (G5, G7, G12)."""
+"""The sweep ends the streams of dead workers, but not of living workers (G5, G7, G12)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
 
 @in_virtual_time
 async def test_pauses_and_outages_kill_no_writer() -> None:
-    """G7: no outage, slow database, pause or jump of the clock lets a writer be taken for dead."""
+    """G7: a writer does not seem dead after an outage, slow calls, a pause or a clock jump."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
@@ -177,7 +177,7 @@ async def test_old_writer_is_refused_after_a_takeover() -> None:
 
 @in_virtual_time
 async def test_retried_takeover_reads_the_workers_again() -> None:
-    """G7: a take-over succeeds even if another worker took the stream over first, and died."""
+    """G7: a take-over succeeds even if another worker has just taken the stream over and died."""
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=30)
@@ -240,7 +240,7 @@ def test_lease_counts_only_timely_reads() -> None:
 
 
 def test_growing_counter_lives_free_lock_is_dead() -> None:
-    """G7: a worker lives while its counter grows, and is dead when its lock is free."""
+    """G7: a worker whose counter grows is alive, unless its lock is free."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for step in range(100):
         assert leases.observe(states(other=step // 5), step, step) == []
@@ -251,7 +251,7 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
 @pytest.mark.parametrize("phase_s", [3, 11, 13, 25, 40])
 @in_virtual_time
 async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
-    """G7, G12: without writes, no counter grows, but no writer is taken for dead."""
+    """G7, G12: if the database takes no writes, no counter grows, but no writer seems dead."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)

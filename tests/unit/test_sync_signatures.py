@@ -29,14 +29,15 @@ ASYNC_ONLY = {
     "check",
     "engine",
 }
-# ``close`` is the method of ``Following`` that is ``aclose`` in the other class. ``stop`` is needed
-# because ``sync`` has no lifespan.
+# The asynchronous ``Following`` has ``aclose`` instead of ``close``. ``sync`` has ``stop``, because
+# it has no lifespan.
 SYNC_ONLY = {"close", "stop"}
 CHANGED = {
     "on_end": "Callable[[StreamBody], None] | None",  # ``sync`` takes a plain function
     "request": "object",  # ``sync`` takes a request of Flask or Django, or a WSGI environ
 }
-# ``stream`` uses ``allowed_origins``. ``clock`` is for virtual time, which threads do not use.
+# ``sync`` has no method that uses ``allowed_origins``. ``clock`` is for virtual time, which threads
+# do not use.
 LEFT_OUT = {"allowed_origins", "clock"}
 
 PAIRS = [

@@ -1,4 +1,4 @@
-"""The tail of a live stream is bounded, shared, and never ahead of the store (G2, G9)."""
+"""Readers get each message once from a tail, and a tail needs limited memory (G2, G9)."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_old_state_does_not_change_the_end_offset(
 
 
 def test_old_state_does_not_change_an_offset_past_the_tail() -> None:
-    """G10: a reader may be past the tail, so a late read must not take back the runs there."""
+    """G10: a late read must not remove newer runs, because a reader past the tail may use them."""
     now = replace(state(), tail=7, runs=(Run(0, 1), Run(4, 2)))
     tail = Tail(state(), 10**6, 0.0)
     tail.learn_runs(now)

@@ -41,7 +41,7 @@ async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
 
 
 async def test_a_closed_response_is_a_disconnect(streams: PersistentTextStreaming) -> None:
-    """G6: if a client closes its response, the client is disconnected, and the stream goes on."""
+    """G6: if a client closes its response, the server sees a disconnect, and the stream goes on."""
     model = ScriptedSource()
     stream_id = await streams.create()
     streams.start(stream_id, model)

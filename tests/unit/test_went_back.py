@@ -1,4 +1,4 @@
-"""G2, G3, G5: if a stream lost messages, only its own readers and writer are disconnected."""
+"""G2, G3, G5: if a stream lost messages, the readers of other streams stay connected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = StreamId("other")
 
 
 def back_up(database: MemoryDatabase) -> Callable[[], None]:
-    """Return a function that restores the current streams, with the current generation."""
+    """Return a function that restores the streams and the generation as they are now."""
     streams = database._streams
     kept = ("_last_id", "_by_id", "_by_name", "_live_of", "_unmerged", "generation")
     saved = copy.deepcopy({name: getattr(streams, name) for name in kept})
@@ -37,7 +37,7 @@ def back_up(database: MemoryDatabase) -> Callable[[], None]:
 @pytest.mark.parametrize("grown", [False, True])
 @in_virtual_time
 async def test_only_rewound_streams_disconnect(grown: bool) -> None:
-    """A loss is noticed while its stream is shorter, and also after the stream has grown again."""
+    """Workers notice that a stream lost messages, even if it has grown again in the meantime."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         for name in (S, OTHER):
@@ -84,7 +84,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
 
 
 async def grow(worker: Worker) -> None:
-    """Append more messages to the restored stream than it lost, as another writer would."""
+    """Append more messages to the restored stream than the stream has lost."""
     (state,) = await worker.store.find(Query(stream_ids=(S,)))
     segments = wire.encode_messages(["B"], 0)
     change = Change(internal_id=state.internal_id, append=segments[0], next_epoch=True)

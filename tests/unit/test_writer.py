@@ -160,7 +160,7 @@ async def test_invalid_message_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize("stop", [False, True])
 @in_virtual_time
 async def test_running_commit_does_not_change(stop: bool) -> None:
-    """G1, G2: a running commit stays as it is when the writer gets more text or is fenced."""
+    """G1, G2: a running commit does not change if the writer gets more text, or is fenced."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("one")
@@ -229,7 +229,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: a superseded writer's next flush raises, even if the new writer has written nothing."""
+    """G3: after a take-over, the old writer's flush raises, even before the new writer writes."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -331,7 +331,7 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 @in_virtual_time
 async def test_cancelled_claim_ends_its_stream() -> None:
-    """G5, G7: a cancelled claim leaves no writer. Its stream is pending, or ends with an error."""
+    """G5, G7: a cancelled claim leaves no writer. The stream stays pending, or ends ``error``."""
     left: list[str] = []
     for delay_s in (0.0, 0.1, 0.3, 0.45, 0.5):
         async with one_worker() as worker:
@@ -355,7 +355,7 @@ async def test_lost_claim_ends_its_stream() -> None:
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
-        # A worker with a live stream beats, so no other worker takes it for dead.
+        # The end of the lost claim's stream must not end this other stream of the worker.
         busy = await claim(worker, "busy")
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
@@ -446,7 +446,7 @@ async def test_source_without_waits_lets_other_tasks_run() -> None:
 
 @in_virtual_time
 async def test_a_healthy_writer_takes_the_short_way() -> None:
-    """Of the messages between two commits, the first few need no clock and no further check."""
+    """After each commit, a writer accepts the next four messages without slow checks."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("the limits are checked once, here")
@@ -458,7 +458,7 @@ async def test_a_healthy_writer_takes_the_short_way() -> None:
 
 @in_virtual_time
 async def test_release_commits_all_accepted_text() -> None:
-    """G3: a release stores all text. Then the next writer goes on, or the stream ends."""
+    """G3: a release stores all accepted text. Then the next writer goes on, or the stream ends."""
     timing = Timing(start_within_s=5)
     async with one_worker(timing=timing) as worker:
         for name in ("taken", "abandoned"):
@@ -549,7 +549,7 @@ async def test_end_status_must_be_terminal() -> None:
 
 @in_virtual_time
 async def test_half_a_character_uses_no_room() -> None:
-    """G9, G11: half a character is never committed alone, so it must use no room in the buffer."""
+    """G9, G11: half a character waits for its other half, and uses no room in the buffer."""
     async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
         writer = await claim(worker)
         await writer.append("a" + HALVES[0])
