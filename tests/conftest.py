@@ -81,7 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
         if "seed" not in getattr(item, "fixturenames", ()):
-            # The tests of a file share fixtures, such as a server, so they run in one process.
+            # The tests of a file share fixtures, such as a server, so one process runs them all.
+            # Tests with a ``seed`` share no fixtures, so several processes may run them.
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)

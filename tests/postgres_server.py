@@ -244,7 +244,7 @@ class OwnServer(Server):
         return (self._home / "log").read_text(errors="replace")
 
     def dump_schema(self, url: str, schema: str) -> str:
-        """Return the output of ``pg_dump`` for a schema without data."""
+        """Return what ``pg_dump`` prints for a schema: its objects, but no data."""
         dump = self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
         # pg_dump writes a random word into lines that begin with a backslash.
         return "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))

@@ -84,7 +84,6 @@ async def test_a_stream_made_while_the_clock_is_behind() -> None:
 
 @in_virtual_time
 async def test_a_jump_ends_and_deletes_nothing() -> None:
-    """A clock that jumps three hours forward for some minutes ends and deletes no stream."""
     async with cluster() as made:
         worker = await made.add()
         await worker.streams.create("pending", start_within_s=1200)

@@ -54,7 +54,7 @@ async def test_a_claim_has_the_run_of_the_last_append() -> None:
 
 @in_virtual_time
 async def test_an_uncertain_commit_keeps_its_own_generation() -> None:
-    """If a commit's outcome was lost, this commit's text does not get the later end's generation."""
+    """Text of a commit whose outcome was lost keeps its generation when the stream ends later."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
