@@ -64,7 +64,6 @@ def pytest_configure() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with a ``seed`` once for each seed. The marker ``seeds`` sets the number."""
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
         assert marker is not None, "a test with a seed needs the marker seeds(fast, soak)"
@@ -115,7 +114,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     seen: list[str] = []
 
     class Noted(BlockingError):
-        """The error of a blocking call. Each error is recorded, because inkstream may catch it."""
+        """Records each blocking call, because code of inkstream may catch the error."""
 
         def __init__(self, func: str) -> None:
             super().__init__(func)

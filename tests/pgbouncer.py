@@ -57,7 +57,6 @@ def with_listener(url: str) -> str:
 
 @contextmanager
 def pgbouncer(server: Server, directory: Path) -> Iterator[PgBouncer]:
-    """Run a pooler until the block ends, and keep its files in ``directory``."""
     command = program("pgbouncer")
     said = subprocess.run([command, "--version"], capture_output=True, check=True).stdout.decode()
     version = tuple(int(number) for number in re.findall(r"\d+", said.split("\n")[0])[:2])

@@ -48,7 +48,6 @@ class Server:
         self._has_template = False
 
     def url_of(self, database: str, user: str | None = None) -> str:
-        """Return the URL of a database, for ``user`` or for the superuser."""
         parts = urlsplit(self.url)
         netloc = parts.netloc
         if user is not None:
@@ -65,7 +64,6 @@ class Server:
             await connection.close()
 
     async def make_database(self, *, migrated: bool = True) -> str:
-        """Create a database, with inkstream's schema if ``migrated``. Return the database's URL."""
         name = f"test_{uuid.uuid4().hex}"
         if not migrated:
             await self.execute(f"CREATE DATABASE {name}")
@@ -206,7 +204,6 @@ class OwnServer(Server):
             await connection.close()
 
     def allow(self, line: str) -> None:
-        """Add a rule at the end of ``pg_hba.conf``, and let the server read the file again."""
         assert self._process is not None
         with (self._data / "pg_hba.conf").open("a") as access:
             access.write(f"{line}\n")

@@ -25,7 +25,6 @@ class Proxy:
 
     Attributes:
         upstream: The server's port on loopback. If no server listens, the proxy answers 502.
-        port: The proxy's port.
         only: The faults apply only to requests whose target contains these bytes.
         refuse: Answer 502, as during a restart.
         delay_s: Wait for this many seconds before each piece of a response.
@@ -146,7 +145,6 @@ class Switch:
 
     Attributes:
         upstream: The port on loopback of the server that gets new connections.
-        port: The switch's port.
     """
 
     upstream: int

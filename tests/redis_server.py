@@ -13,7 +13,6 @@ from tests.prerequisites import program
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Run a Redis until the block ends. Yield its URL."""
     port = free_port()
     command = [program("redis-server", "valkey-server"), "--port", str(port), "--save", ""]
     command += ["--bind", "127.0.0.1", "--dir", str(folder)]

@@ -33,7 +33,6 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 
 async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
-    """Return the text that a reader receives within a virtual second."""
     text = ""
     try:
         async with asyncio.timeout(1):
@@ -310,7 +309,7 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
 
 @in_virtual_time
 async def test_writer_that_gave_up_does_not_say_that_nothing_changed() -> None:
-    """G12: if ``finish`` fails in an outage, it raises ``OutcomeUnknown``.
+    """G12: if ``finish`` gives up after ``patience_s``, it raises ``OutcomeUnknown``.
 
     The text and the end may be stored later.
     """

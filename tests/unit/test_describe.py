@@ -26,7 +26,6 @@ async def writing(worker: Worker, name: str = "s", **options: Any) -> ScriptedSo
 
 
 async def seen_later(made: Cluster, name: str = "s") -> StreamDescription:
-    """Describe a stream in a process that starts now."""
     late = await made.add()
     return await late.streams.describe(name)
 

@@ -22,7 +22,6 @@ def name_of(path: Path) -> str:
 
 
 def links_of(page: Path) -> list[tuple[str, str]]:
-    """Return the texts and targets of a page's links, without the links in examples."""
     return _LINK.findall(_CODE.sub("", page.read_text()))
 
 

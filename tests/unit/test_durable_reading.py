@@ -128,10 +128,7 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: if a client polls a closed stream too often, its polls of this stream are refused.
-
-    Its polls of other streams, and the polls of other clients, have limits of their own.
-    """
+    """G9: if a client polls a closed stream too often, its polls of this stream are refused."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
@@ -142,7 +139,7 @@ def test_hot_polls_are_slowed_per_client() -> None:
     assert [polls.allow(1, "a") for _ in range(3)] == [True, True, False]
     assert [polls.allow(2, "a") for _ in range(4)] == [True, True, True, False]
     assert not polls.allow(1, "a")
-    # ``polls`` remembers only two pairs of stream and client. So "c" and "d" replace both of "a".
+    # ``polls`` remembers two pairs of stream and client, so "c" and "d" replace both pairs of "a".
     assert polls.allow(2, "c")
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

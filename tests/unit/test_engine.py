@@ -365,10 +365,7 @@ async def test_long_log_message_stays_together() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
-    """G3, G5: a writer is not fenced by its own end, even if a poll sees this end first.
-
-    The writer is fenced only if a cancel came before its end.
-    """
+    """G3, G5: a writer is not fenced by its own end, even if a poll sees this end first."""
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")

@@ -69,7 +69,6 @@ def expected(messages: list[Message]) -> list[Message]:
 
 
 def stored(messages: list[Message], size: int) -> list[Segment]:
-    """Return the segments that commits of ``size`` messages store."""
     segments: list[Segment] = []
     for start in range(0, len(messages), size):
         position = segments[-1].end if segments else 0

@@ -30,7 +30,7 @@ def append(made: Cluster, state: StreamState, text: str) -> None:
 async def test_a_claim_has_the_run_of_the_last_append() -> None:
     """The old writer's last append may commit after the new writer has read the stream's state."""
     async with cluster() as made:
-        made.database.after = None  # the witness would report an append outside a store
+        made.database.after = None  # ``Witness`` would report an append outside a store
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
         old = await here.engine.claims.claim(S)

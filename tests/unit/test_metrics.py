@@ -27,7 +27,6 @@ Cause: TypeAlias = Callable[[Cluster, Worker], Awaitable[None]]
 
 
 async def written(worker: Worker, name: str = "s") -> ScriptedSource:
-    """Start a stream whose source yields nothing yet."""
     source = ScriptedSource()
     await worker.streams.create(name)
     worker.streams.start(name, source)

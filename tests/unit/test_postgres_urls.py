@@ -194,7 +194,6 @@ def test_several_hosts_of_sqlalchemy() -> None:
     ],
 )
 def test_invalid_parameters(parameter: str, said: str) -> None:
-    """A wrong parameter raises an error before any connection is made."""
     with pytest.raises(ValueError, match=re.escape(said)):
         PersistentTextStreaming(f"postgresql://u:p@h/d?{parameter}")
     with pytest.raises(ValueError, match=re.escape(said)):

@@ -43,7 +43,6 @@ def wanted(purpose: str) -> list[str]:
 
 @pytest.mark.parametrize("purpose", ["demo", "dev"])
 def test_the_lock_fits(purpose: str) -> None:
-    """`scripts/lock` was run after the last change of a dependency."""
     lines = (ROOT / f"requirements/{purpose}.txt").read_text().splitlines()
     locked = [Requirement(line) for line in lines if line and not line.lstrip().startswith("#")]
     here = {canonicalize_name(r.name): r for r in locked if not r.marker or r.marker.evaluate()}

@@ -16,8 +16,7 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    """Make the database forget all messages after position ``tail``."""
-    made.database.after = None  # otherwise the witness would report that this text was lost
+    made.database.after = None  # otherwise ``Witness`` would report that this text was lost
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
     stream.tail = tail

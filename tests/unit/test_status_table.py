@@ -22,7 +22,6 @@ ERRORS = InkstreamError.__module__
 
 
 def rows() -> dict[str, dict[str, str]]:
-    """Return the cells of the documentation's table, by state and by operation."""
     section = CONCEPTS.read_text().split("## The status table")[1].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -67,7 +66,7 @@ class Stage:
         return self.writer
 
     async def bury(self) -> None:
-        """If the writer's store is paused, let it resume after the writer was taken for dead."""
+        """If the writer's store is paused, wait until the writer is taken for dead, then resume."""
         if not self.here.store.running:
             await asyncio.sleep(2)
             self.here.store.resume()

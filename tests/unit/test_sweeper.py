@@ -17,7 +17,6 @@ from tests.simulation.cluster import Worker, cluster
 async def stream(
     worker: Worker, name: str = "s", takeover_within_s: float | None = None
 ) -> ScriptedSource:
-    """Start a stream, and send the text "so far" to it."""
     source = ScriptedSource()
     await worker.streams.create(name, takeover_within_s=takeover_within_s)
     worker.streams.start(name, source)

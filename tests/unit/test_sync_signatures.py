@@ -52,7 +52,6 @@ def public(cls: type[Any]) -> set[str]:
 
 
 def parameters(function: Any) -> dict[str, tuple[Any, Any, str]]:
-    """Return each parameter by name, in order: its kind, default and annotation."""
     found = inspect.signature(function).parameters.values()
     return {p.name: (p.kind, p.default, p.annotation) for p in found if p.name not in LEFT_OUT}
 

@@ -36,7 +36,6 @@ def state(tail: int = 0) -> StreamState:
 
 
 def encode(*batches: list[str | dict[str, int]], start: int = 0) -> list[Segment]:
-    """Return one segment for each batch of messages."""
     segments: list[Segment] = []
     for batch in batches:
         messages = [m if isinstance(m, str) else wire.dump_object(m) for m in batch]

@@ -61,7 +61,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
         waiting = asyncio.ensure_future(bystander.segments())
         await asyncio.sleep(0)
 
-        here.store.inner.database.after = None  # the witness refuses a tail that goes back
+        here.store.inner.database.after = None  # otherwise ``Witness`` would report the loss
         restore()
         here.store.inner.database.draw()
         if grown:

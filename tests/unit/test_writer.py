@@ -35,7 +35,6 @@ async def claim(worker: Worker, name: str = "s") -> Writer:
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
-    """Append pieces to a new stream, and finish the stream. Return the stored parts."""
     writer = await claim(worker)
     for piece in pieces:
         await writer.append(piece)
