@@ -42,8 +42,6 @@ gates: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
 
 
 class Passing(BaseHTTPMiddleware):
-    """An application's own middleware, which passes every response on."""
-
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
         response.headers["x-passed"] = "1"
@@ -124,7 +122,7 @@ async def readers(request: Request) -> Response:
 
 
 def fastapi_routes() -> list[Mount]:
-    """Return a mount of FastAPI if a test needs FastAPI, because its import takes a server long."""
+    """Return FastAPI's router if a test needs it. Other tests avoid the slow import of FastAPI."""
     if "TEST_FASTAPI" not in os.environ:
         return []
     from fastapi import FastAPI

@@ -1,4 +1,7 @@
-"""Calls of an ASGI app: the test decides when ``send`` blocks and when the client leaves."""
+"""Calls an ASGI app without a server.
+
+The test decides when ``send`` blocks and when the client leaves.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Call:
 
     Attributes:
         takes: While this event is clear, ``send`` blocks, as for a client that reads nothing.
-        finished: Whether the app ended the body properly, which a client can see.
+        finished: Whether the app has sent the last message of the body.
     """
 
     def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes = b"") -> None:
@@ -122,7 +125,6 @@ class Call:
         assert self.heard.text == expected
 
     async def answered(self) -> Call:
-        """Wait until the app has returned from the call."""
         async with asyncio.timeout(DEADLINE_S):
             await self.task
         return self
@@ -210,7 +212,7 @@ class Gate:
     def say(self, *items: Any) -> None:
         """Let the source yield these items next.
 
-        ``None`` ends the source. An item that is an exception is raised.
+        An item ``None`` ends the source. The source raises an item that is an exception.
         """
         for item in items:
             self.items.put_nowait(item)

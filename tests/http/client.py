@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client that shows each chunk, and whether a body ended properly."""
+"""A small HTTP/1.1 client that shows each chunk, and whether the body ended properly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEADLINE_S = 8.0
 
 
 class Broken(Exception):
-    """The connection ended inside the body of a response."""
+    """The connection ended before the end of the response."""
 
 
 class Answer:

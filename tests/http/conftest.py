@@ -1,5 +1,3 @@
-"""Streams in memory, the ready-made routes for these streams, and a clock that a test controls."""
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The demo in a process of its own, as a user runs it, and a client for the demo."""
+"""Runs the demo in a process of its own, and sends requests to it as a browser does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,6 @@ class Demo:
         await self._process.communicate()
 
     async def terminate(self) -> int:
-        """Stop the server as a service manager does, and return the server's exit code."""
         assert self._process is not None
         self._process.terminate()
         await self._process.communicate()
@@ -95,7 +94,6 @@ class Visitor:
         return dict(response.json())
 
     async def stop(self, stream: str) -> int:
-        """Stop an answer, and return the HTTP status of the response."""
         return (await self._client.post(f"{self.base}/streams/{stream}/stop")).status_code
 
     async def follow(

@@ -1,4 +1,4 @@
-"""Difficult text, in pieces whose borders are at difficult places."""
+"""Text that programs often damage. The pieces cut it inside CRLF and inside a surrogate pair."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIECES = (
 
 
 def text_of(pieces: Iterable[str]) -> str:
-    """Return the text of these pieces. Half a surrogate pair at the end is left out."""
+    """Return the text of these pieces, without half a surrogate pair at its end."""
     return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
 
 

@@ -1,4 +1,4 @@
-"""A fake OpenAI-compatible endpoint that makes the faults that a test needs."""
+"""A fake OpenAI-compatible server. A test chooses its answers and its faults."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ KEY = "sk-test-key"
 class Provider:
     """Sends its ``chunks`` one by one, waits for ``go_on``, and closes the connection.
 
-    ``pace_s`` is the pause after each chunk, in seconds. Without ``chunked``, the last HTTP chunk
-    is missing, so that the body ends broken.
+    ``pace_s`` is the pause after each chunk, in seconds. If ``chunked`` is false, the body breaks
+    off without its last HTTP chunk.
     """
 
     chunks: list[bytes] = field(default_factory=list)
@@ -34,7 +34,6 @@ class Provider:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that make a demo use this provider."""
         return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": self.url, "OPENAI_MODEL": "small"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,3 @@
-"""``browser_files()`` serves the npm package as one file, which the wheel contains."""
-
 from __future__ import annotations
 
 import httpx

@@ -1,4 +1,4 @@
-"""The ready-made routes refuse a byte stream, because they send messages."""
+"""The routes of ``asgi()`` send text and JSON, so they refuse to read a stream of bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def log(streams: PersistentTextStreaming, request: pytest.FixtureRequest) 
 
 @pytest.mark.parametrize("format_", ["events", "json", "text"])
 async def test_refused(streams: PersistentTextStreaming, log: str, format_: str) -> None:
-    """G5: a client that cannot get the bytes gets an error, and not an end after no text."""
+    """G5: the client gets an error. Otherwise it would take the stream for an empty one."""
     app = streams.asgi(allow_anonymous=True)
     for method in ("GET", "HEAD"):
         call = await ask(app, f"/{log}?format={format_}", method=method)
@@ -50,7 +50,7 @@ async def test_refused_in_a_format_object(
 
 
 async def test_denied_is_404(streams: PersistentTextStreaming, log: str) -> None:
-    """A caller who may not read the stream does not learn that it exists."""
+    """A caller who may not read the stream cannot find out that the stream exists."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         return False

@@ -1,5 +1,3 @@
-"""No cache may give a response to another client, or to a request for another format."""
-
 from __future__ import annotations
 
 import pytest

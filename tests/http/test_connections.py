@@ -1,5 +1,3 @@
-"""Connections: pings, deadlines, and clients that vanish or do not read."""
-
 from __future__ import annotations
 
 import asyncio
@@ -52,7 +50,10 @@ async def test_pings_and_retry_are_settings(clock: ShiftedClock) -> None:
 async def test_a_large_text_goes_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G9: each ASGI message is small, because servers keep in memory what clients do not read."""
+    """G9: a server may keep an ASGI message in memory until its client reads it.
+
+    So inkstream sends at most 64 KiB in one message.
+    """
     text = "0123456789" * 20_000
     name = await ended(streams, text)
     async with calling(routes, f"/{name}?format={format_}") as call:
@@ -74,7 +75,7 @@ async def test_a_blocked_send_is_given_up(
     format_: str,
     when: str,
 ) -> None:
-    """G9, G6: after ``send_timeout_s``, the server does no more work for a blocked client.
+    """G9, G6: the server stops sending to a client that reads nothing for ``send_timeout_s``.
 
     The stream and its other readers continue.
     """
@@ -284,7 +285,7 @@ class Passing(BaseHTTPMiddleware):
 async def test_text_is_refused_if_a_broken_end_looks_clean(
     streams: PersistentTextStreaming, routes: StreamRoutes, shape: str
 ) -> None:
-    """G5: ``text`` is refused where a middleware would make a broken response look complete."""
+    """G5: if a middleware makes a broken response look complete, the server refuses ``text``."""
     name = await ended(streams, "x")
 
     async def live(request: Request) -> Response:
@@ -317,7 +318,7 @@ async def test_a_failed_receive_is_a_disconnect(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """G9: after a failed receive, the server stops its work and leaves no failed task."""
+    """G9: if ``receive`` raises, the server removes the reader and leaves no failed task."""
     name = await streams.create()
     sent, lost = asyncio.Event(), asyncio.Event()
 

@@ -34,7 +34,7 @@ BEARER = {"authorization": "Bearer t"}
         (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
         (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
-        # A browser adds remembered Basic credentials even to a form that another origin sends.
+        # A browser adds a remembered Basic password even to a form that another origin sends.
         (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
         (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
         (BASIC, True),
@@ -76,7 +76,7 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes, origi
 async def test_the_advice_for_a_page_without_an_origin(
     routes: StreamRoutes,
 ) -> None:
-    """``allowed_origins`` refuses ``null``, so the refusal must not advise it."""
+    """The error must not advise ``allowed_origins=["null"]``, because inkstream refuses this value."""
     call = await ask(routes, "/x/cancel", method="POST", headers=COOKIE | {"origin": "null"})
     assert "allowed_origins=[" not in call.json["detail"]
     assert "Referrer-Policy" in call.json["detail"]

@@ -1,4 +1,4 @@
-"""The demo end to end: a real server, with the offline responder or a fake provider."""
+"""Tests of ``inkstream demo``. Most tests start its server and send HTTP requests to it."""
 
 from __future__ import annotations
 

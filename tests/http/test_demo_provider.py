@@ -1,5 +1,3 @@
-"""The demo's client of OpenAI-compatible endpoints, against a fake endpoint."""
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

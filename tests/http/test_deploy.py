@@ -1,5 +1,3 @@
-"""The steps of deploy/Dockerfile that can be tested without building an image."""
-
 from __future__ import annotations
 
 import json
@@ -30,7 +28,10 @@ def test_extras() -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    """The image's command serves probes, adds no file to its folder, and ends on SIGTERM (G8)."""
+    """The image's command answers health probes and ends on SIGTERM (G8).
+
+    It writes no file into its own folder.
+    """
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     files = set((ROOT / "deploy").iterdir())
     port = str(free_port())

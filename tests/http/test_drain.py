@@ -1,5 +1,3 @@
-"""Real servers stop, and their clients see how the answers end (G8)."""
-
 from __future__ import annotations
 
 import asyncio
@@ -28,8 +26,8 @@ async def test_readers_get_the_end_and_the_server_exits(
 ) -> None:
     """G8: an answer that finishes within the grace time ends ``done``.
 
-    An unfinished answer ends ``error``, code ``shutdown``. The response to a reader of a pending
-    stream ends without a terminal event, and the stream stays pending.
+    An answer that is still running after the grace time ends ``error``, code ``shutdown``. A reader
+    of a pending stream gets no terminal event, and the stream stays pending.
     """
     grace = {"TEST_GRACE_S": "1.5"}
     with serving(tmp_path, server=server, options=options, environment=grace) as running:
@@ -68,9 +66,9 @@ async def test_readers_get_the_end_and_the_server_exits(
 async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's worker does not pass SIGTERM on, so the response breaks off.
+    """G5: hypercorn's worker does not pass SIGTERM on to inkstream, so the response breaks off.
 
-    After a restart, the client gets the stored end.
+    After a restart, the client gets the end of the stream.
     """
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]

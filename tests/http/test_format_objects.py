@@ -1,4 +1,4 @@
-"""Format objects of an application: clients resume inside a message, and tell an end from a cut."""
+"""Tests of formats that an application defines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.http.sse import Event, Parser
 
 ITEMS: list[Any] = ["one ", "two ", {"n": 2}, {"tool": "x"}, "three ", "four ", {"n": 6}, "end"]
 MADE: list[str] = []
-"""The states that were passed to encoders."""
+"""The state that each encoder got when it was made."""
 
 
 class Bracketed:
-    """An encoder that writes text between ``open`` and ``close``, and objects unchanged.
+    """An encoder that writes ``open`` before a text, ``close`` after it, and objects unchanged.
 
-    ``open`` and ``close`` contain the position of the text's first message. The end contains the
-    name of the last tool.
+    ``open`` and ``close`` contain the position of the text's first message. Before the end, the
+    encoder writes the name of the last tool.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -160,13 +160,16 @@ async def test_unknown_state_is_rebuilt(
 async def test_malformed_cursor_is_refused(
     streams: PersistentTextStreaming, name: str, cursor: str
 ) -> None:
-    """G10: a malformed cursor is refused immediately."""
+    """G10: the server answers a malformed cursor with 400."""
     call = await ask(serving(streams, name), "/", headers={"last-event-id": cursor})
     assert (call.status, call.code) == (400, "invalid_offset")
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: some clients stop at a clean end of the response, so a cut must not look clean."""
+    """G5: some clients take the clean end of a response for the end of the stream.
+
+    So a response that the server cuts must not end cleanly.
+    """
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
     gate.say("some")
@@ -182,8 +185,6 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
 async def test_an_error_of_an_encoder_is_logged(
     streams: PersistentTextStreaming, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A response that breaks off because its encoder raised an error leaves a log entry."""
-
     class Refusing(Bracketed):
         def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
             raise InvalidMessage("not a JSON value")
@@ -198,9 +199,10 @@ async def test_an_error_of_an_encoder_is_logged(
 async def test_abort_never_stops_a_format_object(
     streams: PersistentTextStreaming, name: str
 ) -> None:
-    """G6: a disconnect is not a Stop, so a format object allows no ``on_disconnect="cancel"``.
+    """G6: with a format object, ``stream()`` refuses ``on_disconnect="cancel"``.
 
-    A format that is not a ``Format`` is refused too.
+    A disconnect does not show that the user pressed Stop. ``response()`` refuses a format that is
+    not a ``Format``.
     """
     scope: Scope = {
         "type": "http",

@@ -1,5 +1,3 @@
-"""The three formats of docs/http.md, tested with direct calls of the ASGI app."""
-
 from __future__ import annotations
 
 import asyncio
@@ -19,7 +17,7 @@ from tests.http.sse import Heard, Parser
 async def ended(
     streams: PersistentTextStreaming, *items: object, stream_id: str | None = None
 ) -> str:
-    """Return the id of an ended stream with these items."""
+    """Create and end a stream with these items. Return its id."""
     name = await streams.create(stream_id)
     gate = Gate()
     gate.say(*items, None)
@@ -145,7 +143,10 @@ async def test_204_only_after_the_end_was_seen(
 async def test_each_end_has_its_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: a terminal event has the status, code and message of its stream's end, and no secret."""
+    """G5: a terminal event has the status, code and public message of the stream's end.
+
+    It does not contain the text of an unexpected exception.
+    """
     cancelled = await streams.create()
     await streams.cancel(cancelled)
     failed = await ended(streams, "half", StreamError("Try later.", code="overloaded", result=[1]))
@@ -226,7 +227,7 @@ async def test_the_etag_changes_with_the_snapshot(
 async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: the ETag changes, so that no client keeps a snapshot without the writer's result."""
+    """G5: if the ETag stayed, a client would keep a snapshot without the writer's result."""
     name = await streams.create()
     started, may_close = asyncio.Event(), asyncio.Event()
 
@@ -277,7 +278,7 @@ async def test_text_is_only_the_text(
 async def test_text_ends_cleanly_only_when_done(
     streams: PersistentTextStreaming, routes: StreamRoutes, how: str
 ) -> None:
-    """G5: a text that is cut off never looks complete."""
+    """G5: a text whose stream is not ``done`` does not look complete."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -421,9 +422,9 @@ async def test_head_has_the_headers_and_no_body(
 async def test_events_from_now_begin_with_their_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: events from ``now`` begin with the offset of the log's tail.
+    """G2: with ``?offset=now``, the response begins with the offset of the log's tail.
 
-    So a client that reconnects before its first event misses no message.
+    Without this offset, a client that reconnects before its first event would miss messages.
     """
     name = await streams.create(kind="log")
     offset = await streams.post(name, "before")
@@ -438,10 +439,10 @@ async def test_events_from_now_begin_with_their_offset(
 async def test_polyfill_resumes_by_its_parameter(
     streams: PersistentTextStreaming, routes: StreamRoutes, name: str
 ) -> None:
-    """G2: a polyfill that cannot set headers resumes with a query parameter.
+    """G2: an EventSource polyfill that cannot set headers sends its last event id in the URL.
 
-    The parameter overrides ``?offset=``, because the URL of the first request may already contain
-    an older offset.
+    This parameter overrides ``?offset=``, because ``?offset=`` still has its value from the first
+    request.
     """
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
@@ -455,9 +456,10 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_the_first_listed_offset_wins(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """If a request has several offsets, the server uses the one that docs/http.md lists first.
+    """If a request has several offsets, the server uses the offset that docs/http.md lists first.
 
-    Every other offset is malformed in this test, so the server would refuse it.
+    In this test, the offsets after it in the list are malformed. If the server used a malformed
+    offset, it would answer 400.
     """
     offset = (await streams.read(await streams.create("s"))).offset
     listed = ["lastEventId", "evs_last_event_id", "offset"]

@@ -1,4 +1,4 @@
-"""Every request gets a response without a hang or a 500. A denied request gets no text."""
+"""No random request hangs or gets a 500, and a denied request gets no text."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def denied(request: Request, stream: StreamState, action: str) -> bool:
 
 @contextmanager
 def mounts() -> Iterator[tuple[asyncio.Runner, dict[str, ASGIApp]]]:
-    """Run two streams with secret text, and mounts that allow everybody or nobody to read."""
+    """Create two streams with secret text. Yield mounts that allow everybody or nobody to read."""
     with asyncio.Runner() as runner:
         running = _running()
         yield runner, runner.run(running.__aenter__())
@@ -138,7 +138,7 @@ async def _running() -> Any:
 
 
 class Unread(Call):
-    """A call that does not check the order of events: many streams share one response."""
+    """A call that does not parse the events, because they may belong to several streams."""
 
     def hear(self, data: bytes) -> None:
         pass

@@ -17,7 +17,6 @@ FORMATS = ("events", "json", "text")
 
 @pytest.fixture
 async def gone(streams: PersistentTextStreaming) -> str:
-    """Create a stream with a fork, delete the stream, and return its id."""
     async with client_of(streams.durable_streams(allow_anonymous=True)) as client:
         await client.put("/source", headers=TEXT, content=b"text")
         await client.put("/fork", headers={"stream-forked-from": "/source"})
@@ -37,7 +36,7 @@ async def follow_many(app: object, name: str) -> Call:
 async def test_gone_for_everybody(
     streams: PersistentTextStreaming, gone: str, format_: str
 ) -> None:
-    """G10: a client that may read everything learns at once that the stream is gone."""
+    """G10: where everybody may read, the server answers 410 for a gone stream, and not 404."""
     app = streams.asgi(allow_anonymous=True)
     call = await ask(app, f"/{gone}?format={format_}")
     assert (call.status, call.code) == (410, "gone")

@@ -1,5 +1,3 @@
-"""The inspector denies everything by default, and its page makes no request to another host."""
-
 from __future__ import annotations
 
 import re
@@ -95,7 +93,7 @@ async def test_only_true_allows(
 ) -> None:
     """An ``authorize`` that returns a user instead of ``True`` allows nothing.
 
-    An ``authorize`` that is missing or not async raises TypeError.
+    ``inspector()`` raises TypeError if ``authorize`` is missing or is not async.
     """
 
     async def wrong(request: Request, action: str) -> Any:
@@ -150,7 +148,7 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
 
 
 async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
-    """The inspector's page is one file. The page's policy allows no other script, style or host."""
+    """The page's security policy allows only its own script and style, and no other host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))

@@ -1,4 +1,4 @@
-"""The age limit of connections, which applies only where clients reconnect by themselves."""
+"""The server ends an old connection, but only if the clients of its format reconnect."""
 
 from __future__ import annotations
 
@@ -78,9 +78,10 @@ async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> N
 
 
 async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> None:
-    """After a deploy, all clients connect together.
+    """After a deploy, many clients connect at the same moment.
 
-    If the server cut them together, all of them would reconnect together every minute.
+    If the server also ended all their connections at the same moment, they would all reconnect
+    together, minute after minute.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
@@ -99,7 +100,7 @@ async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> 
 
 @pytest.mark.parametrize("name", NEVER_CUT)
 async def test_no_other_format_is_cut_by_age(clock: ShiftedClock, name: str) -> None:
-    """Clients of the other formats than ``events`` treat a cut as a failure."""
+    """Clients of the formats in ``NEVER_CUT`` treat the end of a connection as a failure."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
 

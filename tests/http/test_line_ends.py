@@ -1,4 +1,4 @@
-"""A client that splits lines with ``str.splitlines`` can read the JSON of every route (G11)."""
+"""A client that splits lines with ``str.splitlines`` can read inkstream's JSON (G11)."""
 
 from __future__ import annotations
 

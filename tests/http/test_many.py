@@ -1,4 +1,4 @@
-"""One request for many streams: each stream is found, checked, resumed and ended separately."""
+"""In one request for many streams, the server checks, resumes and ends each stream separately."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from tests.http.sse import Event, Heard
 
 
 class Many:
-    """The events and refusals that a client of many streams has received."""
-
     def __init__(self) -> None:
         self.heard: dict[str, Heard] = {}
         self.refused: dict[str, tuple[int, str]] = {}
@@ -50,8 +48,6 @@ class Many:
 
 
 class ManyCall(Call):
-    """A request that follows many streams, as its client sees it."""
-
     def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes) -> None:
         self.many = Many()
         super().__init__(app, scope, body)
@@ -138,7 +134,10 @@ async def test_bytes_are_those_of_the_single_route(
 async def test_streams_resume_at_any_cut(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a client that leaves and returns at any place, with any streams, gets each text once."""
+    """G2: a client leaves and returns 30 times, each time for some of the streams.
+
+    It gets the text of each stream once.
+    """
     chooser = random.Random(7)
     names = [f"s{number}" for number in range(6)]
     gates = await started(streams, *names)
@@ -168,7 +167,10 @@ async def test_streams_resume_at_any_cut(
 async def test_denied_equals_absent_and_delays_nothing(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G10: absent and denied streams are refused after a second, and delay no other stream."""
+    """G10: the server refuses absent and denied streams after a second.
+
+    The other streams of the request do not wait for this.
+    """
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         assert action == "read"
@@ -324,10 +326,10 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
 ) -> None:
-    """Every response of the ready-made routes has the header ``Stream-Follow``.
+    """The responses of ``asgi()`` have the header ``Stream-Follow``.
 
-    A client requests many streams at once only where it has received this header. The response for
-    an absent stream has the header too, so that absent and denied streams look alike (G10).
+    A client that has received this header may request many streams at once. The response for an
+    absent stream has the header too, so that absent and denied streams look alike (G10).
     """
     await streams.create("a")
     await streams.cancel("a")

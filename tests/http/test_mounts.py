@@ -1,5 +1,3 @@
-"""Mounts work behind proxies and in frameworks, and refuse malformed origins and WebSockets."""
-
 from __future__ import annotations
 
 import importlib
@@ -59,10 +57,10 @@ FRAMEWORKS: dict[str, tuple[Callable[[ASGIApp, str], ASGIApp], str]] = {
 
 
 def seen_by_server(path: str, root: str, *, stripped: bool, raw: bool) -> dict[str, Any]:
-    """Return the scope that a server behind a proxy builds.
+    """Return the ASGI scope that a server behind a proxy builds.
 
-    ``root`` is the proxy's prefix. If ``stripped``, the proxy removes the prefix from the path.
-    Without ``raw``, the scope has no ``raw_path``.
+    The public path of each request begins with ``root``. If ``stripped``, the proxy removes
+    ``root`` from the path before it passes the request on.
     """
     scope = scope_of("GET", path if stripped else root + path, root_path=root)
     if not raw:
@@ -90,7 +88,8 @@ ROUTED = [
         FRAMEWORKS, ["", "/api", "/deep/er"], [False, True]
     )
     # Starlette's nested mounts fail if the proxy has removed its prefix. Litestar fails if the
-    # proxy has kept its prefix, because Litestar routes on the whole path.
+    # proxy has kept its prefix, because Litestar looks for its route in the path with
+    # this prefix.
     if not root or (framework, stripped) not in (("nested", True), ("litestar", False))
 ]
 
@@ -105,7 +104,8 @@ async def test_mount_finds_the_id(
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            # Litestar removes the last slash of a path. A path like the prefix is ambiguous.
+            # Litestar removes the last slash of a path. If the id equals the proxy's prefix, the
+            # app cannot know which of the two it sees in the path.
             continue
         await streams.create(name)
         await streams.cancel(name)
@@ -130,9 +130,9 @@ async def test_mount_without_raw_path(streams: PersistentTextStreaming, framewor
 async def test_durable_mount_uses_the_clients_paths(
     streams: PersistentTextStreaming, framework: str, root: str
 ) -> None:
-    """``Location`` contains the prefix that the proxy removed from the client's path.
+    """The ``Location`` header contains the prefix that the proxy removed from the client's path.
 
-    The path of a fork's source may have the proxy's prefix or not.
+    A client may write the path of a fork's source with or without this prefix.
     """
     wrap, below = FRAMEWORKS[framework]
     app = wrap(streams.durable_streams(allow_anonymous=True), root)

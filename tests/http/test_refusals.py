@@ -1,4 +1,4 @@
-"""Every refusal of docs/http.md has the right status and code, and reveals no secret."""
+"""Refusals have the status and code of docs/http.md, and reveal no secret."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ async def test_a_foreign_offset_is_refused_immediately(
 async def test_an_offset_past_the_tail_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: the server refuses an offset past the tail at once, on a live and an ended stream.
+    """G10: the server refuses an offset past the tail at once, on a live and on an ended stream.
 
-    Only the position of the offset is wrong. It counts a message that the stream does not have.
+    Only the position of the offset is wrong: it is larger than the number of messages.
     """
     gate = Gate()
     live = await streams.create()
@@ -111,7 +111,10 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Count the reads of ``name``. Return a function that waits for ``number`` reads in all."""
+    """Count how often the store reads ``name``.
+
+    Return a function that waits until the count has reached the function's argument.
+    """
     store = streams.engine.store
     read = store.read
     count = 0
@@ -295,7 +298,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_an_unknown_outcome_has_a_code_of_its_own(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: if a change may be stored, the response does not say that nothing has changed."""
+    """G12: if the server does not know whether the store kept a change, the response says so."""
     stream_id = await streams.create()
 
     async def lost(*args: object, **kwargs: object) -> object:
@@ -310,7 +313,7 @@ async def test_an_unknown_outcome_has_a_code_of_its_own(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """``problem_handler`` returns 500 for an error of the server. The log names the solution."""
+    """If the instance has not started, ``problem_handler`` answers 500. The log names the solution."""
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")

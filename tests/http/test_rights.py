@@ -1,5 +1,3 @@
-"""A reader loses its right while it follows, and a stream that is kept for forks looks absent."""
-
 from __future__ import annotations
 
 import asyncio
@@ -47,9 +45,10 @@ def settings(authorize_again_s: float | None = AGAIN_S) -> HTTPSettings:
 async def test_a_revoked_reader_is_cut(
     clock: ShiftedClock, rights: Rights, format_: str, answer: bool | str | Exception
 ) -> None:
-    """A reader whose right is revoked is cut without a terminal event, and the stream continues.
+    """If a later call of ``authorize`` denies a reader, the server ends the response.
 
-    An ``authorize`` that raises, or returns neither true nor false, also cuts the reader.
+    The response has no terminal event, and the stream continues. The server does the same if
+    ``authorize`` raises an exception, or returns neither ``True`` nor ``False``.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
@@ -63,13 +62,13 @@ async def test_a_revoked_reader_is_cut(
             asked = rights.asked
             gate.say("two ")
             await call.until(lambda: b"two" in call.body)
-            assert rights.asked == asked + 1  # the reader that still has the right continues
+            assert rights.asked == asked + 1  # ``authorize`` has allowed the reader again
             rights.answer = answer
             clock.ahead_s += AGAIN_S + 0.1
             gate.say("three ")
             await call.answered()
             assert call.heard.end is None
-            assert call.finished == (format_ == "events")  # a ``text`` response ends broken
+            assert call.finished == (format_ == "events")  # a ``text`` response breaks off
         if answer is False:
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
@@ -85,9 +84,9 @@ async def test_only_true_allows(
     caplog: pytest.LogCaptureFixture,
     answer: Any,
 ) -> None:
-    """An ``authorize`` that returns neither ``True`` nor ``False`` denies everything.
+    """If ``authorize`` returns neither ``True`` nor ``False``, the server denies the request.
 
-    The server logs the type of the value. A denied stream looks absent, as after ``False``.
+    The server logs the type of the returned value.
     """
     await streams.create("s")
     await streams.create("log", kind="log")
@@ -140,10 +139,10 @@ async def test_rights_are_checked_once_if_configured(clock: ShiftedClock, rights
 async def test_a_stream_kept_for_forks_looks_absent(
     streams: PersistentTextStreaming, rights: Rights, method: str
 ) -> None:
-    """Behind ``authorize``, a deleted stream that is kept for its forks looks absent.
+    """With ``authorize``, the response for a deleted stream that its forks still need is 404.
 
-    The stream has no state that could be passed to ``authorize``. Where everybody may read, the
-    response is 410.
+    ``authorize`` cannot decide about this stream, because a deleted stream has no owner. With
+    ``allow_anonymous``, the response is 410.
     """
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)
@@ -191,9 +190,10 @@ async def test_main_mount_hides_a_kept_stream(
 
 
 async def test_a_slow_repeated_check_delays_no_stream(clock: ShiftedClock) -> None:
-    """G9: while ``authorize`` is asked again, all streams of one response go on.
+    """G9: while the server calls ``authorize`` again, all streams of the response go on.
 
-    The streams are asked at the same time, and a denied stream ends alone.
+    The server makes these calls for all streams at the same time. If a call denies a stream, only
+    that stream ends.
     """
     waiting: set[str] = set()
     gate = asyncio.Event()
@@ -223,9 +223,9 @@ async def test_a_slow_repeated_check_delays_no_stream(clock: ShiftedClock) -> No
 
 
 async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) -> None:
-    """G9: an ``authorize`` that hangs neither keeps a response open nor outlives the response.
+    """G9: a call of ``authorize`` that hangs does not keep the response open.
 
-    If it still hangs when the next check is due, its stream ends alone, and clients come back.
+    If the call still hangs when the next check is due, the server refuses its stream with 503.
     """
     hanging = asyncio.Event()
 
@@ -270,7 +270,7 @@ async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) ->
 async def test_a_repeated_check_that_raises_ends_its_stream_alone(
     clock: ShiftedClock, error: Exception, refusal: tuple[int, str]
 ) -> None:
-    """G5: an error of one stream's check ends only that stream, which clients request again."""
+    """G5: if ``authorize`` raises for one stream, the server refuses only that stream."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         if clock.ahead_s and stream.stream_id == "a":
@@ -299,7 +299,7 @@ async def test_a_repeated_check_that_raises_ends_its_stream_alone(
 async def test_an_http_exception_refuses_with_its_status(
     streams: PersistentTextStreaming, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If ``authorize`` raises an ``HTTPException``, ``refused`` has the status that GET has."""
+    """If ``authorize`` raises an ``HTTPException``, the refusal has the status of the exception."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         raise HTTPException(status)

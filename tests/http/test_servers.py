@@ -1,5 +1,3 @@
-"""inkstream on real servers, alone and under middlewares that applications use."""
-
 from __future__ import annotations
 
 import asyncio
@@ -53,7 +51,7 @@ async def say(port: int, stream_id: str, *items: Any) -> None:
 
 @pytest.mark.parametrize("place", ["/live/", "/streams/", "/api/streams/"])
 async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: str) -> None:
-    """G2, G5: own routes, mounts, and FastAPI's router send pieces live and after a reconnect."""
+    """G2, G5: the application's own route, a mount, and FastAPI's router each send live pieces."""
     name = await started(port)
     async with requesting(port, place + name, headers=GZIP) as first:
         assert first.status == 200
@@ -77,7 +75,7 @@ async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: 
 async def test_hostile_text_comes_back_from_every_format(
     port: int, setting: tuple[Server, str]
 ) -> None:
-    """G11: every format returns difficult text unchanged, with U+FFFD for half a surrogate pair."""
+    """G11: every format returns difficult text unchanged. Half a surrogate pair becomes U+FFFD."""
     name = await started(port)
     async with requesting(port, f"/streams/{name}") as live:
         for number, piece in enumerate(hostile.PIECES, 1):
@@ -106,7 +104,7 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: under a middleware that hides a broken end, the server refuses ``text``."""
+    """G5: if a middleware makes a broken response look complete, the server refuses ``text``."""
     name = await started(port)
     await say(port, name, "half ")
     async with requesting(port, f"/streams/{name}?format=text", headers=GZIP) as answer:
@@ -123,7 +121,7 @@ async def test_text_is_live_and_ends_cleanly_only_when_done(
 
 
 async def test_a_disconnect_is_noticed_and_the_answer_continues(port: int) -> None:
-    """G6, G9: the server notices that every client has left, and the answer continues."""
+    """G6, G9: the server notices that all clients of a stream have left. The answer continues."""
     name = (await post(port, "/create"))["id"]
     async with (
         requesting(port, f"/drive/{name}", method="POST", body=b"") as driver,

@@ -1,5 +1,3 @@
-"""Clients of a real server that read nothing must cost other clients nothing (G9)."""
-
 from __future__ import annotations
 
 import asyncio
@@ -24,9 +22,9 @@ def resident_bytes(pid: int) -> int:
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
 async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
-    """G9: clients that read nothing do not delay another stream's reader, and memory stays small.
+    """G9: clients that read nothing do not delay the reader of another stream, or fill the memory.
 
-    After ``send_timeout_s``, inkstream gives these clients up.
+    After ``send_timeout_s``, inkstream stops sending to these clients.
     """
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:
@@ -44,7 +42,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # Wait until inkstream has given up every reader except ``reader``.
+                # Wait until ``reader`` is the only reader that inkstream still has.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

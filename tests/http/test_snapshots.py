@@ -1,5 +1,3 @@
-"""The server makes and sends a large JSON snapshot in pieces, and stops at a disconnect."""
-
 from __future__ import annotations
 
 import asyncio
@@ -28,7 +26,7 @@ EXPECTED = [PIECES[0], PIECES[1], PIECES[2] + PIECES[3] + PIECES[4], PIECES[5]]
 
 @asynccontextmanager
 async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWriter]:
-    """Write a stream that is longer than a page, and end the stream at the end of the block."""
+    """Write a stream that is too long for one read of the store. End it at the end of the block."""
     name = await streams.create()
     async with streams.write(name) as writer:
         for piece in PIECES:
@@ -59,7 +57,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: a snapshot joins a text of many pages into one part, and is sent in pieces."""
+    """G9, G11: the server reads a long text in pages, joins the pages, and sends pieces of them."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()
@@ -93,7 +91,10 @@ async def test_a_snapshot_stops_at_its_tail(
 async def test_an_incomplete_snapshot_is_invalid_json(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: if the stream is deleted while its snapshot is sent, the snapshot is invalid JSON."""
+    """G2: if a stream is deleted while the server sends its snapshot, the JSON breaks off.
+
+    So no client takes the snapshot for the whole text.
+    """
     async with writing(streams) as writer:
         await writer.finish()
     held = Held(routes)

@@ -1,5 +1,3 @@
-"""Servers without a lifespan: the message in the log, and the workaround of docs/servers.md."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Print the status, headers and bytes of every route's responses to a long list of requests.
+"""Print the status, headers and bytes of the responses to a long list of requests.
 
 To compare two versions of the package, run this script with each version, and compare::
 
@@ -6,7 +6,8 @@ To compare two versions of the package, run this script with each version, and c
     PYTHONPATH=new/src python tests/http/transcripts.py > after
     diff before after
 
-The script imports nothing from the tests, and only the public interface of the package.
+The script imports nothing from the tests, and only the public interface of the package. So it also
+runs with an older version.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Clock:
-    """A fixed wall clock, so that each version prints the same lines."""
+    """A clock whose date stands still. Otherwise each run would print other dates."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -113,12 +114,11 @@ _seen: dict[str, str] = {}
 
 
 def _offset(match: re.Match[str]) -> str:
-    """Name an offset by its order of appearance, because offsets differ in each run."""
+    """Replace an offset by a number, because the offsets differ in each run."""
     return _seen.setdefault(match[0], f"<offset {len(_seen) + 1}>")
 
 
 async def pieces(*items: Any) -> AsyncIterator[Any]:
-    """Yield these items, but raise an item that is an exception."""
     for item in items:
         if isinstance(item, Exception):
             raise item
@@ -280,8 +280,6 @@ def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
 
 
 class Transcript:
-    """Makes requests, and prints each request with its response."""
-
     def __init__(self, leave_after_s: float) -> None:
         self._leave_after_s = leave_after_s
 
