@@ -313,7 +313,10 @@ async def test_an_unknown_outcome_has_a_code_of_its_own(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If the instance has not started, ``problem_handler`` answers 500. The log names the solution."""
+    """If the instance has not started, ``problem_handler`` answers 500.
+
+    The log names the solution.
+    """
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")
