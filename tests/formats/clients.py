@@ -1,4 +1,4 @@
-"""Strict models of two clients. Each model fails where the real client fails."""
+"""Models of two clients. A model fails on chunks that the real client does not accept."""
 
 from __future__ import annotations
 

@@ -1,5 +1,3 @@
-"""A reconnect reads only what follows its cursor, even if the answer before the cursor is long."""
-
 from __future__ import annotations
 
 import sqlite3
@@ -53,7 +51,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = open_sqlite(*args, **kwargs)
-        reads_only: list[bool] = []  # the writing connection is left out: its merges read too
+        # The writing connection is not traced, because it also reads segments to merge them.
+        reads_only: list[bool] = []
 
         def trace(statement: str) -> None:
             reads_only.extend([True] * statement.startswith("PRAGMA query_only=1"))
@@ -80,7 +79,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a reconnect needed: the segments of each read, and the number of statements."""
+    """How many segments each read of a reconnect returned, and how many SQL statements ran."""
 
     reads: list[int]
     statements: int
@@ -127,7 +126,7 @@ async def cost_of_a_reconnect(
 async def test_reads_are_the_same_at_any_length(
     url: str, form: Format, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: a reconnect reads as much after 10,000 characters as after 1,000,000 characters."""
+    """G9: a reconnect reads as much from the store after 10,000 characters as after 1,000,000."""
     short = await cost_of_a_reconnect(url, form, 10_000, statements, monkeypatch)
     long = await cost_of_a_reconnect(url, form, 1_000_000, statements, monkeypatch)
     assert short == long

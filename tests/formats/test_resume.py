@@ -1,5 +1,3 @@
-"""Each format can resume after each chunk, and clients then build the stored message."""
-
 from __future__ import annotations
 
 import json
@@ -46,9 +44,10 @@ def test_suffix_at_every_chunk(form: Format, messages: list[Message], end: End) 
 @forms
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_deepest_message_is_sent(form: Format, wrapped: bool) -> None:
-    """A format puts a message into an object of its own, so it sends one level more than is stored.
+    """A format may put a stored message into an object, and so add one level of JSON.
 
-    Otherwise one message of the greatest depth would break off every response with this format.
+    If the format refused this level, a message of the greatest depth would break off every
+    response.
     """
     deep: Any = 1
     for _ in range(wire.MAX_JSON_DEPTH - wrapped):
@@ -118,7 +117,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: with up to 200 open calls, each cursor is short, and gives the later chunks."""
+    """G2, G9: with 200 open tool calls, each cursor is short, and leads to the chunks after it."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)
@@ -139,7 +138,7 @@ def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
 
 
 def test_long_state_of_a_continuation() -> None:
-    """G2: a cursor of a continuation also works with the format that sends the whole answer."""
+    """G2: a cursor of ``ai_sdk_from``, which leaves chunks out, also works with ``ai_sdk``."""
     segments = stored(many_calls(60))
     since = segments[-1].end - 40
     whole = encode(ai_sdk_from(since), segments)
@@ -162,7 +161,7 @@ def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
 
 @given(answers, ids)
 def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: str) -> None:
-    """Version 7 gets the same chunks as version 6, except two types that only version 7 knows."""
+    """Both formats send the same chunks. ``ai_sdk`` wraps two types that only version 7 knows."""
     segments = stored(messages)
     six = [c.value for c in encode(ai_sdk, segments)]
     seven = [c.value for c in encode(ai_sdk_7, segments)]

@@ -10,7 +10,7 @@ PLUS = "# +"
 
 
 def lines_for_use_chat() -> list[str]:
-    """Return the marked lines. The lines of the route, the login and the imports are not marked."""
+    """Return the lines that end with the mark ``# +``, because only ``useChat`` needs them."""
     return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
 
 
@@ -22,7 +22,7 @@ def test_at_most_twelve() -> None:
 
 
 def test_nothing_is_left_unmarked() -> None:
-    """Of the lines that use inkstream, only the imports and the lifespan are not marked."""
+    """Each line that uses ``streams`` or ``chat`` has the mark, except the line of the lifespan."""
     source = SERVER.read_text()
     lines = source.splitlines()
     uses: set[int] = set()

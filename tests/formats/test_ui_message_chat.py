@@ -1,4 +1,4 @@
-"""``UIMessageChat`` answers the AI SDK's ``useChat``: ask, resume, stop and history."""
+"""Tests of ``UIMessageChat``, which serves the AI SDK's ``useChat``."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
 
 
 async def test_resume_continues_inside_a_part(page: Client) -> None:
-    """G2: after any event, ``resume`` returns the rest of that answer, not of a newer answer."""
+    """G2: with an event id of an old answer, ``resume`` returns the rest of the old answer."""
     first = await page.post(
         ask(user("hi")),
         says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
@@ -201,7 +201,7 @@ async def test_an_unknown_offset_is_an_error(page: Client) -> None:
 
 
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
-    """G6: a Stop keeps the answer's text. A Stop of another stream or user has no effect."""
+    """G6: ``stop`` keeps the answer's text. It does nothing for another stream or another user."""
     assert not await page.chat.stop("chat", owner="ada")
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -222,7 +222,7 @@ async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming
 
 
 async def test_stop_ends_the_named_answer(page: Client, streams: PersistentTextStreaming) -> None:
-    """If two windows ask at once, the Stop of the first window ends the first answer."""
+    """If two windows ask at once, a Stop with the id of the first answer ends only this answer."""
     sources = ScriptedSource(), ScriptedSource()
     asked, names = [], []
     for number, source in enumerate(sources):
@@ -330,7 +330,7 @@ async def test_outputs_only_for_open_calls(page: Client) -> None:
 
 
 async def test_a_failed_continuation_can_be_retried(page: Client) -> None:
-    """A retried continuation keeps the tool's output and the text of the failed continuation."""
+    """A retry keeps the tool's output and the text of the answer that failed."""
     first = await page.post(ask(user("q")), says(CALL))
     body = ask(user("q"), with_output(first.message, "here"))
     assert (await page.post(body, says("Half", RuntimeError()))).message.last is not None
@@ -356,7 +356,10 @@ async def test_regenerated_and_edited(page: Client) -> None:
 async def test_a_window_that_is_behind_begins_a_branch(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """The history is what the newest answer's window sent. Other answers stay stored."""
+    """The history shows the newest answer, and the messages that its window sent.
+
+    The answers of other windows stay stored.
+    """
     await page.post(ask(user("q")), says("first"))
     both = await page.chat.messages("chat", owner="ada")
     await page.post(ask(*both, user("q2", "u2")), says("second"))
@@ -372,8 +375,8 @@ async def test_a_window_that_is_behind_begins_a_branch(
 async def test_last_message_alone_is_enough(page: Client) -> None:
     """If pages send only their last message, the history contains the messages of all windows.
 
-    In the source, the history ends with the new question. The answer to a question that is edited
-    or asked again replaces the old answer.
+    While the source runs, the history ends with the new question. If a question is edited or asked
+    again, the new answer replaces the old answer.
     """
 
     async def asked(question: str, name: str, answer: str) -> None:
@@ -442,7 +445,10 @@ async def test_a_stop_is_not_sent_again(page: Client) -> None:
 
 
 async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
-    """A failed answer's unfinished call is an error, so a reloaded page does not wait for it."""
+    """In the history, an unfinished tool call of a failed answer is an error.
+
+    So a reloaded page does not wait for this call.
+    """
     start = {"type": "tool-input-start", "toolCallId": "c1", "toolName": "t"}
     answer = await page.post(ask(user("q")), says(start, StreamError("Failed.")))
     assert answer.message.parts[0]["state"] == "input-streaming"
@@ -517,7 +523,7 @@ async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> No
 
 
 async def test_begin_comes_before_the_writers_text(streams: PersistentTextStreaming) -> None:
-    """G2: messages that were given to ``create`` come first, however large they are."""
+    """G2: the messages in ``begin`` come before the text of the writer."""
     begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
     name = await streams.create(begin=begin)
     assert list((await streams.read(name)).parts) == begin

@@ -1,4 +1,4 @@
-"""The Celery example with a worker in this process. ``test_celery`` reads this process's output."""
+"""Runs the Celery example with a worker in this process. ``test_celery`` reads the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ celery_chat: Any = importlib.import_module("celery_chat")
 
 
 def main() -> None:
-    """Run four tasks. One task finds the beginning of its answer, and two streams are stopped."""
+    """Run four tasks: a whole answer, an answer that goes on, and two answers that are stopped."""
     celery_chat.app.conf.result_backend = "cache+memory://"
     streams = celery_chat.streams
 

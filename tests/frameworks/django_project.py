@@ -82,8 +82,6 @@ from inkstream.django import astream_response, stream_response, streams  # noqa:
 
 
 def ask(request: HttpRequest, name: str) -> HttpResponse:
-    """Start a stream whose async generator writes on inkstream's event loop."""
-
     async def answer() -> AsyncIterator[str]:
         yield "Why? "
         yield "Because. " * 100

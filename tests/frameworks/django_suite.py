@@ -20,8 +20,6 @@ def events(response: Any) -> bytes:
 
 
 class Views(TransactionTestCase):
-    """Tests of users, the admin and transactions."""
-
     @classmethod
     def tearDownClass(cls) -> None:
         super().tearDownClass()

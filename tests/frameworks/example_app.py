@@ -1,6 +1,7 @@
-"""The example that ``EXAMPLE`` names, with the route ``/pid`` that ``serving`` needs.
+"""Serves the example that the environment variable ``EXAMPLE`` names.
 
-``PYTHONPATH`` must contain the folder of the examples.
+It adds the route ``/pid``, because ``serving`` needs this route. ``PYTHONPATH`` must contain the
+folder of the examples.
 """
 
 from __future__ import annotations

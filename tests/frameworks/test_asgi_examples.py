@@ -1,5 +1,3 @@
-"""The Starlette and Litestar examples under the servers that support them."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,3 @@
-"""The Celery example, with a worker and Celery's broker in memory."""
-
 from __future__ import annotations
 
 import os
@@ -58,7 +56,7 @@ def test_a_failure_is_raised(error: Exception) -> None:
 
 
 def test_a_stopped_stream_skips_the_block(tmp_path: Path) -> None:
-    """G6: a task whose stream was stopped while the task was in the queue skips the block."""
+    """G6: if a stream is stopped before its task begins, the task skips the ``with`` block."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/ink.db")
     stream_id = streams.create()
     streams.cancel(stream_id)

@@ -1,5 +1,3 @@
-"""The app ``inkstream.django`` on SQLite and PostgreSQL, and under ASGI and WSGI servers."""
-
 from __future__ import annotations
 
 import asyncio
@@ -76,7 +74,10 @@ def test_a_wrong_setting_is_named_by_check(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["uvicorn", "runserver"])
 def test_both_kinds_of_server_follow(tmp_path: Path, server: str) -> None:
-    """G1: sync and async views follow under ASGI and WSGI, and no middleware compresses events."""
+    """G1: sync and async views follow a stream under ASGI and WSGI.
+
+    No middleware compresses the events.
+    """
     database = str(tmp_path / "db.sqlite3")
     manage(database, "migrate")
     port = free_port()

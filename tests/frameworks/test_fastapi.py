@@ -1,5 +1,3 @@
-"""The FastAPI and SQLAlchemy example, and a variant with a synchronous session, on PostgreSQL."""
-
 from __future__ import annotations
 
 import asyncio
@@ -104,7 +102,7 @@ def test_two_lines_bring_the_example_to_sqlite(
 
 @pytest.mark.parametrize("rolls_back", [False, True])
 def test_a_synchronous_session_starts_after_its_commit(database: str, rolls_back: bool) -> None:
-    """G1, G4: no source is called for a transaction that rolls back."""
+    """G1, G4: the source runs only if the session's transaction commits."""
     streams = PersistentTextStreaming(database)
     engine = create_engine(through("psycopg", database))
     started = []

@@ -1,5 +1,3 @@
-"""The htmx example in a browser, with htmx itself."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""The RQ and Dramatiq examples with real workers and a real Redis."""
-
 from __future__ import annotations
 
 import importlib

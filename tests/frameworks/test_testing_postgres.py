@@ -1,4 +1,4 @@
-"""The fixtures of ``inkstream.testing`` on an application's PostgreSQL, and docs/testing.md."""
+"""Tests of the fixtures of ``inkstream.testing`` with an application's PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def inkstream_database() -> AsyncIterator[str]:
 async def test_question_and_answer_share_a_transaction(
     streams: PersistentTextStreaming, inkstream_database: str, commits: bool
 ) -> None:
-    """G1: a question and its stream share a transaction on the application's own connection."""
+    """G1: the application's transaction stores both the question and its stream, or neither."""
     connection = await asyncpg.connect(inkstream_database)
     await connection.execute("CREATE TABLE questions (prompt text, stream_id text)")
     transaction = connection.transaction()

@@ -76,7 +76,7 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes, origi
 async def test_the_advice_for_a_page_without_an_origin(
     routes: StreamRoutes,
 ) -> None:
-    """The error must not advise to allow the origin ``null``, because inkstream refuses to do so."""
+    """``allowed_origins`` cannot contain ``null``, so the error must not advise to add ``null``."""
     call = await ask(routes, "/x/cancel", method="POST", headers=COOKIE | {"origin": "null"})
     assert "allowed_origins=[" not in call.json["detail"]
     assert "Referrer-Policy" in call.json["detail"]

@@ -1,5 +1,3 @@
-"""Fixtures for the tests that use packages from npm."""
-
 from __future__ import annotations
 
 import subprocess

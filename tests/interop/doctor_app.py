@@ -1,4 +1,4 @@
-"""An application with the doctor's probe, and nothing else."""
+"""An application that serves the doctor's probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real proxies on loopback, each with a configuration that the test gives."""
+"""Runs real proxies on this machine, with configurations that the tests choose."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ listen doctor
 
 def nginx(folder: Path, upstream: int, lines: str, listen: str = "") -> tuple[list[str], str]:
     """Return nginx's command without the name of the configuration file, and the configuration."""
-    # Otherwise nginx, started by root, runs its workers as a user who cannot write to the folder.
+    # Without this line, a root's nginx runs its workers as a user who cannot write to the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     text = NGINX.format(
         user=user, folder=folder, port="{port}", upstream=upstream, lines=lines, listen=listen

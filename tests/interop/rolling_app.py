@@ -1,4 +1,7 @@
-"""The application of the HTTP tests, with a route that names the running copy of inkstream."""
+"""The application of the HTTP tests, with health routes and a route ``/copy``.
+
+``/copy`` returns the folder from which the process loaded inkstream.
+"""
 
 from __future__ import annotations
 

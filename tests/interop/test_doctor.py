@@ -25,7 +25,7 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's fast parser sends chunks even over HTTP/1.0. So a response that breaks off does
+    # uvicorn with httptools sends chunks even over HTTP/1.0. So a response that breaks off does
     # not look complete, and the doctor reports only the version.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
@@ -121,7 +121,7 @@ async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> 
 
 @pytest.mark.parametrize("http2", [True, False])
 async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, http2: bool) -> None:
-    """Over https://, the doctor offers HTTP/2, as a browser does, and reports a lack of HTTP/2.
+    """The doctor offers HTTP/2 over https://, and reports a server that does not accept HTTP/2.
 
     The doctor accepts a self-signed certificate only with ``insecure``.
     """

@@ -1,4 +1,4 @@
-"""The steps of deploy/Dockerfile without a builder: pip's commands, the user, the start command."""
+"""Runs the steps of deploy/Dockerfile without building an image."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 def as_user(folder: Path) -> list[str]:
     """Return the command prefix that runs a command as the image's user.
 
-    In a new user namespace, root has the image's user id and no capabilities. So root owns the
-    files, but only the modes of the files decide whether root may write.
+    In a new user namespace, root gets the image's user id and loses its special rights. So root
+    still owns the files, but cannot write to a file that is read-only.
     """
     if os.geteuid() != 0:
         return []
@@ -72,7 +72,7 @@ def image() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 def test_it_serves(image: Path, tmp_path: Path) -> None:
-    """G8: as a user who may write no file of the image, the server works and ends on SIGTERM."""
+    """G8: the server works and ends on SIGTERM, although its user may not change the image."""
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     port = str(free_port())
     name, *words = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(w, w) for w in json.loads(line)]

@@ -1,4 +1,4 @@
-"""The MCP recipe with the SDK's own client and server, behind a proxy that cuts connections."""
+"""Tests of the code in docs/mcp.md, with MCP's own client and a proxy that cuts connections."""
 
 from __future__ import annotations
 

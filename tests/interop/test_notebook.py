@@ -1,4 +1,4 @@
-"""The cells of docs/streamlit.md in a real kernel, against a real server."""
+"""Runs the notebook cells of docs/streamlit.md in a real kernel, with a real server."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SAID: list[Any] = [
     "done",
 ]
 END = {"end": "done"}
-CUT_AFTER = 2000  # bytes: more than the 512 that requests may drop when a connection breaks
+CUT_AFTER = 2000  # bytes. When a connection breaks, requests may lose the last 512 bytes.
 BIG = {"big": "x" * 600_000}
 HTTPX = httpx.Timeout(38, connect=6)
 REQUESTS = (6.0, 38.0)
@@ -71,7 +71,6 @@ class Events:
         return {"Last-Event-ID": self.last} if self.last else {}
 
     def take(self, kind: str, data: str, last: str) -> None:
-        """Take a complete event."""
         self.last = last or self.last
         self.ended = self.ended or kind == "end"
         if data and kind != "end":
@@ -149,7 +148,10 @@ async def test_resumes_by_hand(follow: Any, server: Server, proxy: Proxy) -> Non
 
 
 async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
-    """Line iterators also split text at U+2028 and U+0085, so events escape these characters."""
+    """The line iterators of httpx and requests also split text at U+2028 and U+0085.
+
+    So the server escapes these characters in events.
+    """
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     async with httpx.AsyncClient(timeout=HTTPX) as http, http.stream("GET", url) as response:
         lines = [line async for line in response.aiter_lines()]
@@ -238,7 +240,10 @@ async def by_lines(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def test_aiohttp_reads_no_long_line(server: Server) -> None:
-    """In aiohttp, a line longer than twice ``read_bufsize`` is an error, but no ``ClientError``."""
+    """In aiohttp, a line longer than twice ``read_bufsize`` raises an error.
+
+    This error is not a ``ClientError``.
+    """
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session, session.get(url) as answer:
         with pytest.raises((ValueError, aiohttp.http_exceptions.LineTooLong)):
@@ -246,7 +251,7 @@ async def test_aiohttp_reads_no_long_line(server: Server) -> None:
 
 
 async def test_aiohttp_reads_a_large_object(server: Server) -> None:
-    """In aiohttp, ``iter_any`` reads a large object, and so does a larger ``read_bufsize``."""
+    """A client can read a large object with ``iter_any``, or with a larger ``read_bufsize``."""
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session:
         async with session.get(url) as answer:

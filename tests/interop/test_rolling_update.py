@@ -1,4 +1,4 @@
-"""A rolling update: two versions of the code in real processes, one PostgreSQL, and readers."""
+"""A new version of inkstream replaces the old version while readers follow streams."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ READERS = 15
 
 
 class Balancer:
-    """The ports that get new requests. A load balancer learns the ports from readiness probes."""
+    """Imitates a load balancer. ``ready`` contains the ports of the processes that are ready."""
 
     def __init__(self) -> None:
         self.ready: list[int] = []
 
     async def look(self, *ports: int) -> None:
-        """Ask each process whether it is ready."""
         ready = []
         for port in ports:
             with contextlib.suppress(OSError, Broken):

@@ -1,4 +1,4 @@
-"""Sources with the real SDKs, against local servers that speak the providers' protocols."""
+"""Tests of sources with the real SDKs, and with a local server that imitates the providers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Replace the check for blocking calls, because LiteLLM reads files on the event loop."""
+    """Turn off the check for blocking calls, because LiteLLM reads files on the event loop."""
 
 
 SECRET = "sk-secret-detail"
@@ -271,7 +271,7 @@ async def test_a_providers_text_is_not_shown(
 
 @every_sdk
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: the connection closes within a second, so that the provider stops charging."""
+    """G6: within a second after a Stop, the connection closes, so the provider stops charging."""
     sdk, events = SDKS[name]
     async with (
         playing(Reply(events[:6], hang=True)) as provider,
@@ -374,7 +374,7 @@ def vercel_adapter(agent: Any) -> Any:
 
 
 async def test_ui_chunks_of_pydantic_ai() -> None:
-    """G2: the chunks of pydantic-ai's own adapter are stored with each tool's output, even None."""
+    """G2: inkstream stores the chunks of pydantic-ai's adapter, even a tool's output None."""
     from pydantic_ai import Agent
     from pydantic_ai.models.test import TestModel
 
@@ -404,7 +404,10 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
 
 async def test_ui_chunks_of_a_failed_run(caplog: pytest.LogCaptureFixture) -> None:
-    """The adapter puts an exception's text into a chunk, but readers and logs get no such text."""
+    """The adapter puts the text of an exception into a chunk.
+
+    Readers and logs must not get this text.
+    """
     from pydantic_ai import Agent
     from pydantic_ai.models.function import FunctionModel
 

@@ -1,5 +1,3 @@
-"""The Streamlit example, run by Streamlit's own test runner."""
-
 from __future__ import annotations
 
 import threading
@@ -36,7 +34,10 @@ def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Replace the check for blocking calls, because Streamlit's threads have event loops."""
+    """Turn off the check for blocking calls, because Streamlit's threads have event loops.
+
+    In these threads, synchronous calls of inkstream may block.
+    """
 
 
 def shown(app: AppTest) -> list[str]:
@@ -91,9 +92,9 @@ def test_stop_stops_it() -> None:
 
 
 def test_page_shows_that_an_answer_was_stopped() -> None:
-    """G6: a page that follows an answer shows its text and status if the answer is stopped.
+    """G6: if another session stops an answer, each page that follows it shows its text and status.
 
-    Another session stops the answer. A click on Stop after the end changes nothing.
+    A click on Stop after the end changes nothing.
     """
     streams = PersistentTextStreaming("sqlite:///inkstream.db")
     stream_id = streams.create(metadata={"prompt": "Why?"})

@@ -1,4 +1,4 @@
-"""Sources turn recorded events into parts, without an SDK, and never take a cut for an end."""
+"""Tests of sources with recorded events, without an SDK."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ async def test_an_error_during_an_answer(
 
 @every_source
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a Stop closes the provider's connection, because a provider that still sends charges."""
+    """G6: a Stop closes the connection. Otherwise the provider would go on sending and charging."""
     source, events = SOURCES[name]
     opened = Events(events)
     reading = source(opened)

@@ -1,5 +1,3 @@
-"""Databases for synchronous tests. The thread of ``inkstream.sync`` stops after each test."""
-
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A parent with streams forks a child that writes, under gunicorn, under Celery or alone.
+"""A parent process forks a child that writes. The parent is gunicorn, Celery or this module.
 
 The variable ``PARENT`` says how the parent uses ``streams`` before the fork: ``unused``, ``used``
 or ``writing``.
@@ -68,7 +68,7 @@ def order(**_: object) -> None:
 
 
 def stay(**_: object) -> None:
-    """Let a child outlive Celery's main process, as a child does where Linux's prctl is missing."""
+    """Let the child outlive Celery's main process. On Linux, the two otherwise end together."""
     importlib.import_module("billiard.util").set_pdeathsig(0)
 
 

@@ -1,5 +1,3 @@
-"""``inkstream.sync`` inside the application's own transaction, in the application's own thread."""
-
 from __future__ import annotations
 
 import sqlite3
@@ -57,7 +55,7 @@ def through_session(url: str) -> Iterator[tuple[Any, Callable[[bool], None]]]:
 def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Opened]:
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
-    # The poll that replaces lost hints comes only every 60 s, so that only hints bring changes.
+    # A process polls only every 60 s, so the tests pass only if hints bring the changes.
     streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
     streams.list()  # this creates SQLite's tables
     return streams, request.param(url)
@@ -90,7 +88,7 @@ def test_calls_are_part_of_the_transaction(
             streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             streams.cancel("absent", connection=connection)
-        # Other connections than the application's do not see the effects of the calls above yet.
+        # Before the commit, other connections see none of these changes.
         assert there(streams, "new", "deleted") == {"deleted"}
         assert streams.read("log").parts == ()
         assert streams.read("cancelled").status is Status.PENDING

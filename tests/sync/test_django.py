@@ -26,7 +26,6 @@ streams: PersistentTextStreaming
 
 
 def ask(request: HttpRequest, prompt: str) -> HttpResponse:
-    """Save a message and create its stream in one transaction."""
     from django.db import connection, transaction
 
     with transaction.atomic():
@@ -99,7 +98,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_a_view_that_fails_leaves_neither_message_nor_stream(database: str) -> None:
     """G1: a view that fails leaves neither its message nor its stream.
 
-    The message and the stream use the connection that Django opened for the request.
+    Both are stored through the connection that Django opened for the request.
     """
     from django.db import connection
     from django.test import Client

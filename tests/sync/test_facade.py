@@ -1,5 +1,3 @@
-"""Synchronous code uses ``inkstream.sync`` from any thread, and the process ends cleanly."""
-
 from __future__ import annotations
 
 import asyncio
@@ -32,7 +30,7 @@ from inkstream.sync import PersistentTextStreaming, _loop
 
 
 def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStreaming) -> None:
-    """G1, G11: a stream is written, read, listed and deleted without an event loop."""
+    """G1, G11: synchronous code writes, reads, lists and deletes a stream."""
     stream_id = streams.create(owner="me", group="chat", metadata={"n": 1})
     with streams.write(stream_id) as writer:
         assert writer.stream_id == stream_id
@@ -105,7 +103,7 @@ def test_a_log(streams: PersistentTextStreaming) -> None:
 
 
 def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming) -> None:
-    """G2: each piece arrives before the next piece is written."""
+    """G2: the reader gets each piece before the writer appends the next piece."""
     stream_id = streams.create()
     heard: list[object] = []
     news = threading.Semaphore(0)
@@ -135,9 +133,9 @@ def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming
 def test_an_exception_ends_the_stream_and_reaches_the_caller(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G5: any exception in the block ends the stream ``error`` and reaches the caller.
+    """G5: an exception in the block ends the stream ``error`` and reaches the caller.
 
-    Even KeyboardInterrupt and SystemExit do not end the loop's thread.
+    Even KeyboardInterrupt and SystemExit do not end the thread of ``inkstream.sync``.
     """
     for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
         stream_id = streams.create()
@@ -251,7 +249,7 @@ def test_racing_first_calls_start_one(url: str) -> None:
 
 
 def test_now_is_the_time_of_the_call(streams: PersistentTextStreaming) -> None:
-    """G2: text that is committed between ``follow`` and the first item is not missed."""
+    """G2: a reader does not miss text that is committed between ``follow`` and its first item."""
     streams.create("log", kind="log")
     streams.post("log", "before")
     with streams.follow("log", "now") as following:
@@ -334,7 +332,7 @@ def ended(url: str, grace_s: float, *how: str) -> str:
 def test_a_process_that_ends_lets_answers_finish(
     streams: PersistentTextStreaming, url: str
 ) -> None:
-    """G8: a process that ends waits for answers for the grace time, calls ``on_end``, and exits."""
+    """G8: a process that ends waits for its answers up to the grace time, and calls ``on_end``."""
     assert ended(url, 10.0, "ends") == "written\ndone\n"
     assert streams.read("left").text == "half and half"
 
@@ -405,7 +403,7 @@ def test_instances_in_use_are_not_released(sqlite_url: str) -> None:
 def test_a_source_that_exits_ends_no_other_stream(
     streams: PersistentTextStreaming, error: type[BaseException]
 ) -> None:
-    """G4: a source runs on the loop of all instances, and does not end this loop."""
+    """G4: SystemExit in a source does not end the event loop that all instances share."""
 
     async def exits() -> AsyncIterator[str]:
         yield "so far"

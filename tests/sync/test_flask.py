@@ -1,5 +1,3 @@
-"""A Flask application under a real WSGI server with threads."""
-
 from __future__ import annotations
 
 import sqlite3

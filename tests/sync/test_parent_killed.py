@@ -1,5 +1,3 @@
-"""A forked child that uses its parent's ``streams`` writes on after the parent is killed."""
-
 from __future__ import annotations
 
 import asyncio
@@ -101,7 +99,7 @@ def test_child_writes_on(
 ) -> None:
     """G1, G7: after the parent is killed, the child continues, and all its flushed text is stored.
 
-    If the parent was writing a stream, the stream ends within 15 seconds.
+    A stream that the parent was writing ends within 15 seconds.
     """
     with parent(server, state, url, tmp_path) as forked:
         child = forked.child()

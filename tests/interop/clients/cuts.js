@@ -9,7 +9,7 @@ const [kind, url, fetchFile] = process.argv.slice(2);
 const { resumingFetch } = await import(pathToFileURL(fetchFile).href);
 const resume = kind === "ag-ui" ? `${url}?threadId=t-${process.pid}` : `${url}/c-${process.pid}/stream`;
 
-/** `useChat` is a thin layer above `AbstractChat`, which keeps its messages in a list here. */
+/** `useChat` is a thin layer above `AbstractChat`, so this test uses `AbstractChat` without React. */
 async function aiSDK(fetch) {
   const { AbstractChat, DefaultChatTransport } = await import(kind);
   const state = {

@@ -1,4 +1,4 @@
-// The page of assistant-ui's README, with its runtime for the AI SDK and its Thread primitives.
+// The page of assistant-ui's README, with assistant-ui's runtime for the AI SDK.
 import {
   AssistantRuntimeProvider,
   ComposerPrimitive,
