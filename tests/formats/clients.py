@@ -34,7 +34,7 @@ _V6 = {
 
 
 class AISDK:
-    """Builds a message from chunks, as ``ai`` 6 does."""
+    """Builds a message from chunks, as version 6 of the npm package ``ai`` does."""
 
     def __init__(self) -> None:
         self.parts: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ class AISDK:
 
 
 class AGUI:
-    """Accepts the same events as ``verifyEvents`` of ``@ag-ui/client``, and keeps their text."""
+    """Checks the order of events as ``verifyEvents`` of ``@ag-ui/client`` does, and keeps the text."""
 
     def __init__(self) -> None:
         self.open: dict[str, set[str]] = {"text": set(), "reasoning": set(), "tool": set()}

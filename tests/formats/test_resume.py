@@ -153,7 +153,7 @@ def test_long_state_of_a_continuation() -> None:
     | st.from_regex(r"x[0-9]{0,7}|[sf]x?(\.[ternbac][0-9]{1,3}){0,4}", fullmatch=True)
 )
 def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
-    """G10: a reconnect with a forged cursor state still gets an answer up to its end."""
+    """G10: a reconnect with a forged state in its cursor still gets the end of the answer."""
     segments = stored(["a", {"type": "reasoning-start", "id": "r"}, "b"])
     rest = encode(form, segments, position=2, state=state)
     assert rest[-1].ended

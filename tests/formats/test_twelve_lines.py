@@ -10,7 +10,7 @@ PLUS = "# +"
 
 
 def lines_for_use_chat() -> list[str]:
-    """Return the lines that end with the mark ``# +``, because only ``useChat`` needs them."""
+    """Return the lines that end with ``# +``, the mark of a line that ``useChat`` needs."""
     return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
 
 

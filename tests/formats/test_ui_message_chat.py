@@ -150,7 +150,7 @@ async def test_ask_and_history(page: Client) -> None:
 
 
 async def test_resume_replays_what_is_live(page: Client, streams: PersistentTextStreaming) -> None:
-    """G2, G6: a reloaded page gets the running answer, which is not in the history."""
+    """G2, G6: the history lacks a running answer, so a reloaded page gets it from ``resume``."""
     assert (await page.resume()).status == 204
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))

@@ -1,4 +1,4 @@
-"""The ready-made routes refuse a stream that was deleted but is kept for its forks."""
+"""The routes of ``asgi()`` refuse a stream that was deleted but is kept for its forks."""
 
 from __future__ import annotations
 

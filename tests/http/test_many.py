@@ -101,7 +101,7 @@ async def started(streams: PersistentTextStreaming, *names: str) -> list[Gate]:
 async def test_each_stream_is_heard_live_and_ends_by_itself(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2, G5: each stream of the request is live, and its end does not end the other streams."""
+    """G2, G5: the client gets each stream live. If one stream ends, the other streams go on."""
     a, b = await started(streams, "a", "b")
     async with following(routes, {"a": None, "b": None}) as call:
         a.say("one ")
@@ -201,7 +201,7 @@ async def test_denied_equals_absent_and_delays_nothing(
 async def test_gone_and_malformed_offsets_are_refused_alone(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G10: a refused offset affects only its own stream, not the other streams of the request."""
+    """G10: a refused offset of one stream does not affect the other streams of the request."""
     for name in ("a", "b", "c", "d"):
         await streams.create(name)
         await streams.cancel(name)

@@ -82,7 +82,7 @@ class Provider:
                 while not reader.at_eof():
                     writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                     await writer.drain()
-                    await asyncio.sleep(0.02)  # the pace of a model
+                    await asyncio.sleep(0.02)
             finally:
                 self.gone.set()
         elif reply.hang:

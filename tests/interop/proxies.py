@@ -71,8 +71,7 @@ listen doctor
 
 
 def nginx(folder: Path, upstream: int, lines: str, listen: str = "") -> tuple[list[str], str]:
-    """Return nginx's command without the name of the configuration file, and the configuration."""
-    # Without this line, a root's nginx runs its workers as a user who cannot write to the folder.
+    # If root starts nginx, nginx runs its workers as another user, who cannot write to the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     text = NGINX.format(
         user=user, folder=folder, port="{port}", upstream=upstream, lines=lines, listen=listen

@@ -1,4 +1,4 @@
-"""Unchanged npm clients read examples/usechat and examples/agui, with a cut after every event."""
+"""Unchanged npm clients read examples/usechat and examples/agui, with a cut after each event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAUSES = {"USECHAT_PAUSE_S": "0.005", "AGUI_PAUSE_S": "0.005"}
 
 
 async def run(kind: str, url: str, fetch: str) -> Any:
-    """Run a client that reads an answer with a cut after each event. Return the client's output."""
+    """Run ``cuts.js`` with these arguments. Return the object that it prints."""
     node = prerequisites.program("node")
     code, out, _ = await processes.run(node, CLIENTS / "cuts.js", kind, url, fetch, cwd=CLIENTS)
     assert code == 0

@@ -47,7 +47,7 @@ async def session(port: int) -> AsyncIterator[Client]:
 async def count(client: Client, to: int, at_step_3: Callable[[], None]) -> tuple[list[str], str]:
     """Call the tool. Return the progress that the client received, and the tool's result.
 
-    ``at_step_3`` is called when the client has received step 3.
+    This function calls ``at_step_3`` when the client has received step 3.
     """
     heard: list[str] = []
 

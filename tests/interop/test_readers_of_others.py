@@ -160,7 +160,10 @@ async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
 
 
 async def test_requests_takes_events_for_latin_1(server: Server) -> None:
-    """With ``decode_unicode``, requests decodes as Latin-1, so half of an "Å" ends a line."""
+    """With ``decode_unicode``, requests decodes events as Latin-1.
+
+    So the last byte of an "Å" becomes a line end.
+    """
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     right = await asyncio.to_thread(lines_with_requests, url, "utf-8")
     assert len(await asyncio.to_thread(lines_with_requests, url, None)) > len(right)

@@ -92,7 +92,7 @@ def test_stop_stops_it() -> None:
 
 
 def test_page_shows_that_an_answer_was_stopped() -> None:
-    """G6: if another session stops an answer, each page that follows it shows its text and status.
+    """G6: if another session stops an answer, the page shows the answer's text and status.
 
     A click on Stop after the end changes nothing.
     """

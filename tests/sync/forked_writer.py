@@ -68,7 +68,10 @@ def order(**_: object) -> None:
 
 
 def stay(**_: object) -> None:
-    """Let the child outlive Celery's main process. On Linux, the two otherwise end together."""
+    """Let the child outlive Celery's main process.
+
+    On Linux, the child would otherwise end together with the main process.
+    """
     importlib.import_module("billiard.util").set_pdeathsig(0)
 
 

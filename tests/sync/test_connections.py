@@ -69,7 +69,7 @@ def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 def test_calls_are_part_of_the_transaction(
     opened: tuple[PersistentTextStreaming, Opened], commit: bool
 ) -> None:
-    """G1: all calls with a connection take effect only if the connection's transaction commits."""
+    """G1: calls with a connection take effect only if the connection's transaction commits."""
     streams, opening = opened
     for name in ("cancelled", "deleted"):
         streams.create(name)

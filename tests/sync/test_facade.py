@@ -227,7 +227,7 @@ def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
 
 
 def test_racing_first_calls_start_one(url: str) -> None:
-    """If eight threads make the first call at once, only one thread and one engine start."""
+    """If eight threads make the first call at once, only one engine and one loop thread start."""
     engines: list[object] = []
     together = threading.Barrier(8)
 

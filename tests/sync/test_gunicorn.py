@@ -1,4 +1,4 @@
-"""Django and Flask under gunicorn, whose processes fork before or after the first call."""
+"""Tests of Django and Flask under gunicorn, which forks before or after the first call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_views_of_several_processes_share_streams(
     options: str,
     environment: dict[str, str],
 ) -> None:
-    """G1, G2, G6, G8: one process writes, other processes follow, and any process cancels.
+    """G1, G2, G6, G8: requests to several processes write, follow and cancel the same stream.
 
     SIGTERM ends the server and its unfinished answer.
     """
