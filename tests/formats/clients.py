@@ -145,7 +145,7 @@ class AISDK:
 
 
 class AGUI:
-    """Checks the order of events as ``verifyEvents`` of ``@ag-ui/client`` does, and keeps the text."""
+    """Checks the order of events as ``verifyEvents`` of ``@ag-ui/client`` does. Keeps the text."""
 
     def __init__(self) -> None:
         self.open: dict[str, set[str]] = {"text": set(), "reasoning": set(), "tool": set()}

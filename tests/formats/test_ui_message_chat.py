@@ -1,5 +1,3 @@
-"""Tests of ``UIMessageChat``, which serves the AI SDK's ``useChat``."""
-
 from __future__ import annotations
 
 import asyncio
@@ -500,7 +498,6 @@ async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
 
 
 async def test_another_site_starts_nothing(page: Client, streams: PersistentTextStreaming) -> None:
-    """A POST from a page of another origin gets 403 and starts no answer."""
     source = ScriptedSource()
     answer = await page.post(
         ask(user("q")), source, cookie="a=b", origin="https://evil.example", host="good.example"

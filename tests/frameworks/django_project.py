@@ -20,7 +20,6 @@ from django.urls import include, path
 
 
 def databases() -> dict[str, Any]:
-    """Return Django's settings for the database that ``DJANGO_DATABASE`` names."""
     where = os.environ["DJANGO_DATABASE"]
     if not where.startswith("postgres"):
         test = {"NAME": f"{where}.test"}

@@ -67,7 +67,6 @@ def test_an_example_follows_resumes_and_stops(
 
 @pytest.mark.parametrize("excluded", [True, False])
 async def test_litestar_compresses_events_unless_they_are_excluded(excluded: bool) -> None:
-    """Litestar compresses events unless ``exclude`` names their path, as docs/litestar.md says."""
     streams = PersistentTextStreaming("memory://")
     mounted = asgi("/streams", is_mount=True, copy_scope=True)(streams.asgi(allow_anonymous=True))
     compression = CompressionConfig("gzip", exclude=["/streams"] if excluded else None)

@@ -62,7 +62,6 @@ def make_project(folder: Path, more: str = "") -> None:
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[str]:
-    """Run a server. Yield its URL, and fail if the server logged an exception."""
     port = free_port()
     log = folder / "log"
     with log.open("wb") as output:

@@ -83,7 +83,6 @@ def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path
 def test_two_lines_bring_the_example_to_sqlite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With two changed lines, the example runs on SQLite, as docs/fastapi.md says."""
     monkeypatch.chdir(tmp_path)
     here = f"by {Path(__file__).relative_to(ROOT)}"
     block = next(b for b in blocks_of(ROOT / "docs/fastapi.md") if b.before == here)

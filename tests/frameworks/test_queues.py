@@ -40,7 +40,6 @@ def running(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Running]:
-    """Return the example's module, and the process of the worker."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("INKSTREAM_DATABASE", f"sqlite:///{tmp_path}/inkstream.db")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples"))
@@ -72,7 +71,6 @@ def running(
 
 
 def order(chat: Any, stream_id: str) -> None:
-    """Order an answer for a stream that exists already."""
     if hasattr(chat, "queue"):
         chat.queue.enqueue(chat.answer, stream_id, "why?")
     else:

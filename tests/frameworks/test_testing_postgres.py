@@ -1,5 +1,3 @@
-"""Tests of the fixtures of ``inkstream.testing`` with an application's PostgreSQL database."""
-
 from __future__ import annotations
 
 import ast
@@ -63,7 +61,6 @@ async def test_a_failing_model_ends_the_stream_error(streams: PersistentTextStre
 
 
 def test_a_chat_is_tested_in_ten_lines() -> None:
-    """The test of docs/testing.md, with its decorator, has at most ten lines."""
     block = next(block for block in blocks_of(ROOT / "docs/testing.md") if block.kind == "pytest")
     (test,) = [
         node for node in ast.parse(block.code).body if isinstance(node, ast.AsyncFunctionDef)

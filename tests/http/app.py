@@ -56,7 +56,6 @@ MIDDLEWARE = {
 
 
 async def create(request: Request) -> Response:
-    """Create a stream that gets its text through ``say``. ``?start`` also starts the stream."""
     stream_id = await streams.create(request.query_params.get("id"))
     if "start" in request.query_params:
         streams.start(stream_id, said_to(stream_id))
@@ -64,11 +63,7 @@ async def create(request: Request) -> Response:
 
 
 def said_to(stream_id: str) -> Any:
-    """Return a source that yields the items that ``say`` sends.
-
-    ``{"end": "done"}`` ends the source, ``{"end": "error"}`` makes the source fail, and
-    ``{"wait_s": …}`` makes the source wait.
-    """
+    """Return a source that yields the items that ``say`` sends."""
 
     async def source() -> AsyncIterator[Any]:
         gate = gates[stream_id]
@@ -104,7 +99,6 @@ async def count(request: Request) -> Response:
 
 
 async def drive(request: Request) -> Response:
-    """Start a stream, and follow the stream in the same response."""
     stream_id = request.path_params["id"]
     return streams.stream(request, stream_id, said_to(stream_id))
 

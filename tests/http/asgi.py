@@ -101,7 +101,6 @@ class Call:
 
     @property
     def code(self) -> str:
-        """The code of the problem document in the response."""
         assert self.headers["content-type"] == "application/problem+json", self.headers
         document = self.json
         assert document["status"] == self.status
@@ -120,7 +119,6 @@ class Call:
         await self.until(lambda: self.messages)
 
     async def text(self, expected: str) -> None:
-        """Wait until the events received so far contain exactly this text."""
         await self.until(lambda: len(self.heard.text) >= len(expected))
         assert self.heard.text == expected
 

@@ -19,13 +19,6 @@ class Broken(Exception):
 
 
 class Answer:
-    """A response that is being received.
-
-    Attributes:
-        heard: The content of the events so far, if the response is an event stream.
-        body: The bytes of the body so far, decompressed.
-    """
-
     def __init__(self, reader: asyncio.StreamReader, status: int, headers: dict[str, str]) -> None:
         self.status = status
         self.headers = headers
@@ -72,7 +65,6 @@ class Answer:
         return chunk[:-2]
 
     async def until(self, condition: Any, timeout_s: float = DEADLINE_S) -> None:
-        """Read until ``condition()`` is true. Fail if the body ends first."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await self.read()

@@ -16,7 +16,6 @@ def clock() -> ShiftedClock:
 
 @pytest.fixture
 async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]:
-    """Return a running instance that stores its streams in memory, with small limits."""
     instance = PersistentTextStreaming(
         "memory://",
         clock=clock,

@@ -77,7 +77,6 @@ class Visitor:
         return await self._client.post(f"{self.base}/messages", json={"prompt": prompt})
 
     async def stream_of(self, prompt: str) -> str:
-        """Send a prompt, and return the id of the answer's stream."""
         response = await self.ask(prompt)
         assert response.status_code == 202, response.text
         return str(response.json()["stream"])

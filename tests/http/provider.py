@@ -37,7 +37,6 @@ class Provider:
         return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": self.url, "OPENAI_MODEL": "small"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request. A client that disconnects causes no error."""
         with contextlib.suppress(OSError):
             await self._answer(reader, writer)
         writer.close()
@@ -79,7 +78,6 @@ async def playing_provider(*chunks: bytes) -> AsyncIterator[Provider]:
 
 
 def delta(text: str | None, **choice: Any) -> bytes:
-    """Return the event for a piece of the answer."""
     body = {"choices": [{"index": 0, "delta": {"content": text}, **choice}]}
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 

@@ -66,7 +66,6 @@ class Server:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the server and its children with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S)
 

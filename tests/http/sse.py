@@ -13,8 +13,6 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that a browser dispatches, and the last event id at that time."""
-
     event: str
     data: str
     id: str

@@ -129,10 +129,7 @@ async def test_a_blocked_send_to_a_gone_client_is_given_up(
 async def test_a_slow_reader_delays_nobody_and_misses_nothing(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: the server queues no messages for a reader that accepts no data.
-
-    When the reader accepts data again, it gets all the missed text in at most three messages.
-    """
+    """G9: the server queues no messages for a reader that accepts no data."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -234,10 +231,7 @@ async def test_no_page_is_read_for_a_client_that_has_left(
 async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """In ASGI 2.4, ``send`` may raise OSError if the client has left.
-
-    The app catches this error, and no reader remains.
-    """
+    """In ASGI 2.4, ``send`` may raise OSError if the client has left."""
     name = await ended(streams, "x")
 
     async def receive() -> dict[str, object]:

@@ -1,5 +1,3 @@
-"""Tests of ``inkstream demo``. Most tests start its server and send HTTP requests to it."""
-
 from __future__ import annotations
 
 import asyncio

@@ -66,10 +66,7 @@ async def test_readers_get_the_end_and_the_server_exits(
 async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's worker does not pass SIGTERM on to inkstream, so the response breaks off.
-
-    After a restart, the client gets the end of the stream.
-    """
+    """G5: hypercorn's worker does not pass SIGTERM on to inkstream, so the response breaks off."""
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]
         async with requesting(running.port, f"/streams/{name}") as reader:

@@ -23,11 +23,7 @@ MADE: list[str] = []
 
 
 class Bracketed:
-    """An encoder that writes ``open`` before a text, ``close`` after it, and objects unchanged.
-
-    ``open`` and ``close`` contain the position of the text's first message. Before the end, the
-    encoder writes the name of the last tool.
-    """
+    """An encoder that writes ``open`` before a text, ``close`` after it, and objects unchanged."""
 
     def __init__(self, stream: StreamState, state: str) -> None:
         MADE.append(state)
@@ -201,8 +197,7 @@ async def test_abort_never_stops_a_format_object(
 ) -> None:
     """G6: with a format object, ``stream()`` refuses ``on_disconnect="cancel"``.
 
-    A disconnect does not show that the user pressed Stop. ``response()`` refuses a format that is
-    not a ``Format``.
+    A disconnect does not show that the user pressed Stop.
     """
     scope: Scope = {
         "type": "http",

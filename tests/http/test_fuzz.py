@@ -1,5 +1,3 @@
-"""No random request hangs or gets a 500, and a denied request gets no text."""
-
 from __future__ import annotations
 
 import asyncio

@@ -91,10 +91,7 @@ async def test_everything_is_denied_by_default(
 async def test_only_true_allows(
     client: httpx.AsyncClient, streams: PersistentTextStreaming
 ) -> None:
-    """An ``authorize`` that returns a user instead of ``True`` allows nothing.
-
-    ``inspector()`` raises TypeError if ``authorize`` is missing or is not async.
-    """
+    """An ``authorize`` that returns a user instead of ``True`` allows nothing."""
 
     async def wrong(request: Request, action: str) -> Any:
         return "ann"
@@ -148,7 +145,7 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
 
 
 async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
-    """The page's security policy allows only its own script and style, and no other host."""
+    """The page's security policy allows only the page's own script and style, and no other host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))

@@ -25,8 +25,6 @@ NEVER_CUT: dict[str, str | Format] = {
 
 
 class Bytes(Call):
-    """A request whose response is kept as bytes, and not parsed as events."""
-
     def hear(self, data: bytes) -> None:
         pass
 

@@ -98,7 +98,6 @@ ROUTED = [
 async def test_mount_finds_the_id(
     streams: PersistentTextStreaming, framework: str, root: str, stripped: bool
 ) -> None:
-    """A mount finds the stream's id whether or not the path contains the proxy's prefix."""
     wrap, below = FRAMEWORKS[framework]
     is_bare = framework in ("bare", "litestar")
     app = wrap(streams.asgi(allow_anonymous=True), root)

@@ -1,5 +1,3 @@
-"""Refusals have the status and code of docs/http.md, and reveal no secret."""
-
 from __future__ import annotations
 
 import asyncio
@@ -69,10 +67,7 @@ async def test_a_foreign_offset_is_refused_immediately(
 async def test_an_offset_past_the_tail_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: the server refuses an offset past the tail at once, on a live and on an ended stream.
-
-    Only the position of the offset is wrong: it is larger than the number of messages.
-    """
+    """G10: the server refuses an offset past the tail at once, on a live and on an ended stream."""
     gate = Gate()
     live = await streams.create()
     streams.start(live, gate)
@@ -111,10 +106,7 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Count how often the store reads ``name``.
-
-    Return a function that waits until the count has reached the function's argument.
-    """
+    """Return a function that waits until the store has read ``name`` a given number of times."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -313,10 +305,7 @@ async def test_an_unknown_outcome_has_a_code_of_its_own(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """If the instance has not started, ``problem_handler`` answers 500.
-
-    The log names the solution.
-    """
+    """If the instance has not started, ``problem_handler`` answers 500."""
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")

@@ -141,8 +141,7 @@ async def test_a_stream_kept_for_forks_looks_absent(
 ) -> None:
     """With ``authorize``, the response for a deleted stream that its forks still need is 404.
 
-    ``authorize`` cannot decide about this stream, because a deleted stream has no owner. With
-    ``allow_anonymous``, the response is 410.
+    ``authorize`` cannot decide about this stream, because a deleted stream has no owner.
     """
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)

@@ -25,7 +25,6 @@ GZIP = {"accept-encoding": "gzip"}
 def setting(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, str]]:
-    """Return a running server, and the names of the middlewares of its application."""
     server, stack = request.param
     directory: Path = tmp_path_factory.mktemp(server)
     environment = {"TEST_MIDDLEWARE": stack, "TEST_FASTAPI": "yes"}

@@ -22,9 +22,9 @@ def resident_bytes(pid: int) -> int:
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
 async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
-    """G9: clients that read nothing do not delay the reader of another stream, or fill the memory.
+    """G9: clients that read nothing do not delay the reader of another stream.
 
-    After ``send_timeout_s``, inkstream stops sending to these clients.
+    The server needs little memory for them. After ``send_timeout_s``, it stops sending to them.
     """
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:

@@ -26,7 +26,7 @@ EXPECTED = [PIECES[0], PIECES[1], PIECES[2] + PIECES[3] + PIECES[4], PIECES[5]]
 
 @asynccontextmanager
 async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWriter]:
-    """Write a stream that is too long for one read of the store. End it at the end of the block."""
+    """Write a stream that is too long for one read of the store."""
     name = await streams.create()
     async with streams.write(name) as writer:
         for piece in PIECES:

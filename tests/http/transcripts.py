@@ -187,7 +187,6 @@ def plain_requests() -> Iterator[tuple[str, str, Headers]]:
 
 
 def cross_site() -> Iterator[tuple[str, str, Headers]]:
-    """Yield requests that pages of this and of other origins could send."""
     origins = ["https://app.example", "http://app.example", "https://friend.example", "null"]
     origins += ["https://evil.example", "https://app.example:8443"]
     sites = ["", "same-origin", "same-site", "cross-site", "none"]

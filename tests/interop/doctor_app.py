@@ -1,5 +1,3 @@
-"""An application that serves the doctor's probe."""
-
 from __future__ import annotations
 
 import os

@@ -95,7 +95,6 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing(*replies: Reply) -> AsyncIterator[Provider]:
-    """Serve these replies in order, one for each request."""
     provider = Provider(list(replies))
     server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     provider.port = server.sockets[0].getsockname()[1]

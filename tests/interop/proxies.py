@@ -91,7 +91,6 @@ def haproxy(folder: Path, upstream: int, lines: str) -> tuple[list[str], str]:
 
 @contextmanager
 def proxying(folder: Path, command: list[str], text: str) -> Iterator[int]:
-    """Run a proxy until the block ends. Yield the proxy's port."""
     port = free_port()
     configuration = folder / "proxy.conf"
     configuration.write_text(text.replace("{port}", str(port)))

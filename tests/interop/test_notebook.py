@@ -34,7 +34,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def cells(server: Server, stream_id: str) -> list[Any]:
-    """Return the cells of the document, changed to follow a stream of ``server``."""
     codes = [
         block.code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("kq3", stream_id)
         for block in CELLS

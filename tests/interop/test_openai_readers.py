@@ -42,7 +42,6 @@ async def chunks(port: int, prompt: str) -> AsyncIterator[Any]:
 
 
 async def listen(port: int, prompt: str, said: io.StringIO) -> None:
-    """Write the text of an answer to ``said`` as the text arrives."""
     async for chunk in chunks(port, prompt):
         said.write(chunk.choices[0].delta.content or "")
 
@@ -71,7 +70,6 @@ async def test_python(server: Server) -> None:
 
 
 async def test_python_stream_helper(server: Server) -> None:
-    """The SDK's own stream helper returns a complete chat completion."""
     async with (
         openai.AsyncOpenAI(api_key="k", base_url=f"http://127.0.0.1:{server.port}/v1") as client,
         client.chat.completions.stream(

@@ -46,7 +46,6 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def say(server: Server, *items: Any) -> str:
-    """Start a stream of these items. Return its path."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
         stream_id = (await http.post("/create?start")).json()["id"]
         await http.post(f"/say/{stream_id}", json=items)

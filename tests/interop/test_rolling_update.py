@@ -87,7 +87,6 @@ async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Serv
 
 
 async def command(verb: str, database: str, code: Path) -> tuple[int | None, str]:
-    """Run `inkstream VERB` of the version in ``code``, and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from inkstream.cli import main; main()"),
         *(verb, "--database", database),

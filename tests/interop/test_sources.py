@@ -456,7 +456,6 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """A source may be a plain generator, which inkstream runs in a thread."""
     from openai import OpenAI
 
     async with (

@@ -37,7 +37,6 @@ def count() -> Iterator[str]:
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Yield the text of a stream as it arrives, and finally its status."""
     with streams.follow(name) as following:
         for item in following:
             yield f"[{item.status}]" if isinstance(item, End) else str(item)
@@ -48,7 +47,6 @@ def pid(request: HttpRequest) -> HttpResponse:
 
 
 def ask(request: HttpRequest, name: str) -> HttpResponse:
-    """Save a question and create its stream in one transaction, and then write the stream."""
     from django.db import connection, transaction
 
     with transaction.atomic():

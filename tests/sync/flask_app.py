@@ -25,7 +25,6 @@ def count() -> Iterator[str]:
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Yield the text of a stream as it arrives, and finally its status."""
     with streams.follow(name) as following:
         for item in following:
             yield f"[{item.status}]" if isinstance(item, End) else str(item)

@@ -69,7 +69,6 @@ def databases(kind: str, url: str) -> dict[str, Any]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Point Django and inkstream to the same database."""
     global streams
     if not settings.configured:
         settings.configure(

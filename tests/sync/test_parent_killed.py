@@ -37,12 +37,10 @@ class Parent:
         return int(self._line("child "))
 
     def flush(self, count: int) -> None:
-        """Wait until the child has flushed ``count`` more pieces."""
         for _ in range(count):
             self.flushed += self._line("flushed ")
 
     def kill_child(self, pid: int) -> None:
-        """Kill the child, and read the rest of what it printed."""
         os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(StopIteration):
             while True:

@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def serving(app: Callable[..., Any]) -> Iterator[int]:
-    """Serve a WSGI application with threads, and yield its port."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -152,7 +151,6 @@ def test_an_answer_that_is_dropped_unread_stops_following(
 
 
 def exchanges() -> int:
-    """Return how many responses run on the loop of ``inkstream.sync``."""
     tasks = asyncio.all_tasks(_loop.this_process().loop)
     return sum("Exchange" in str(task.get_coro()) for task in tasks)
 
@@ -163,7 +161,6 @@ def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:
 
 
 def test_the_flask_example_runs(tmp_path: Path) -> None:
-    """The Flask example of docs/wsgi.md runs, and checks the owner of each stream."""
     code = (ROOT / "examples/flask_chat.py").read_text()
     names: dict[str, Any] = {"__name__": "flask_chat"}
     exec(code.replace("sqlite:///", f"sqlite:///{tmp_path}/"), names)
