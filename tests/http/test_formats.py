@@ -227,7 +227,7 @@ async def test_the_etag_changes_with_the_snapshot(
 async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: if the ETag stayed the same, a client would keep a snapshot without the writer's result."""
+    """G5: if the ETag stayed the same, a client would keep a snapshot without the result."""
     name = await streams.create()
     started, may_close = asyncio.Event(), asyncio.Event()
 
@@ -456,7 +456,7 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_the_first_listed_offset_wins(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """If a request has several offsets, the server uses the first one in the list of docs/http.md."""
+    """If a request has several offsets, the server uses the first in the list of docs/http.md."""
     offset = (await streams.read(await streams.create("s"))).offset
     listed = ["lastEventId", "evs_last_event_id", "offset"]
     for number, name in enumerate(listed):
