@@ -1,7 +1,7 @@
 """A process that opens a SQLite file and forks: ``sqlite_forking.py path state which``.
 
-Parent and child print a line after each step. The parent reads its commands from its input, and the
-child from the descriptor in ``CHILD_INPUT``.
+The parent and the child print a line after each step. The parent reads its commands from standard
+input. The child reads them from the file descriptor whose number is in ``CHILD_INPUT``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ def say(line: str) -> None:
 
 
 class Parent:
-    """The connections and transactions that the parent has open when it forks."""
-
     def __init__(self) -> None:
         self.streams = inkstream.sync.PersistentTextStreaming(URL)
         self.app: sqlite3.Connection | None = None

@@ -1,7 +1,7 @@
 """A process that uses a SQLite store: ``python sqlite_process.py task database worker``.
 
-It prints ``ready`` when its store is open, reads a line, and then runs its task. It prints each
-result on a line.
+The process prints ``ready`` when its store is open, reads a line, and then runs its task. It prints
+each result on a line.
 """
 
 from __future__ import annotations

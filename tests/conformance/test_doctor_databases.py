@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports known problems of a database, and no other problem."""
+"""`inkstream doctor --database` reports the problems of a database, and none without a cause."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_sqlite(file: Path) -> None:
-    """A normal file has no problem, before and while the application runs."""
+    """The doctor finds no problem in a normal file, even while the application runs."""
     assert wrong(await asyncio.to_thread(examined, file)) == set()
     async with PersistentTextStreaming(f"sqlite:///{file}"):
         assert wrong(await asyncio.to_thread(examined, file)) == set()
@@ -69,14 +69,14 @@ def test_sqlite_problems(file: Path) -> None:
 
 
 def test_sqlite_of_another_user(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private file of another user is not called read-only."""
+    """If a private file belongs to another user, the doctor names this user."""
     monkeypatch.setattr(os, "access", lambda path, _: Path(path).is_dir())
     (place,) = (finding for finding in examined(file) if finding.check == "place")
     assert f"its owner is user {file.stat().st_uid}, its mode 600" in place.message
 
 
 def test_sqlite_that_cannot_be_read(file: Path) -> None:
-    """The doctor keeps what it found before it tried to read a damaged file."""
+    """If the doctor cannot read a damaged file, it still reports its other findings."""
     file.write_bytes(b"damage " * 10_000)
     found = examined(file)
     assert wrong(found) == {"read"}
@@ -96,7 +96,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """The tests' server has no problem, except settings that are off, such as ``fsync``."""
+    """The doctor reports no problem of the tests' server, except settings that are off."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: a power failure" in message for message in messages), messages
@@ -104,7 +104,7 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """The doctor names the command that creates the tables."""
+    """If the tables are missing, the doctor names the command that creates them."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -126,7 +126,7 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """The doctor reports a problem only after ``statement`` has changed the role."""
+    """The doctor reports no problem until ``statement`` changes the role."""
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
     await execute(
@@ -148,9 +148,9 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """The doctor reports a URL that goes through a pooler without the parameter ``pooler``.
+    """The doctor reports a URL of a pooler if the URL lacks the parameter ``pooler``.
 
-    It also reports a URL that has this parameter but goes through no pooler.
+    It also reports a URL that has this parameter but does not lead to a pooler.
     """
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):

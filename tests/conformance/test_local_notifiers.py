@@ -88,7 +88,7 @@ async def test_foreign_changes_are_reported(other: SQLiteStore, hints: Hints) ->
 async def test_own_changes_cause_no_hint(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
-    """With hints of its own changes, a busy process would read everything again at each commit."""
+    """A process that got hints of its own changes would read its streams again at each commit."""
     mine, theirs = await create(store, "mine"), await create(other, "theirs")
     named: set[str] = set()
     while "theirs" not in named:
@@ -140,7 +140,7 @@ async def test_changes_through_the_applications_connection(
 
 
 async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:
-    """``watch(True)`` brings a hint of the streams that changed while ``watch`` was off."""
+    """``watch(True)`` causes a hint of the streams that changed while nobody watched."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -157,7 +157,7 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 
 
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """New rows must have larger ids than deleted rows. Otherwise a notifier would miss appends."""
+    """New live rows must have larger ids than deleted ones, or a notifier would miss appends."""
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
         await other.commit(appending(first))
@@ -176,7 +176,7 @@ async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: S
 
 
 async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """Appends are reported although a merge deletes the rows by which a notifier sees them."""
+    """A notifier reports appends even if a merge has deleted the live rows of the appends."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)

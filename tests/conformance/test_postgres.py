@@ -42,7 +42,7 @@ class TestPostgresStore(StoreSuite):
         return PostgresStore(database)
 
     async def test_small_segments_are_merged(self, database: str, store: Store) -> None:
-        """G2: a read returns all messages in order, from merged and from live segments."""
+        """G2: a read returns all messages in order, from the tables ``segments`` and ``live``."""
         state = await store.create(new())
         for number in range(30):
             await append(store, state, f"{number} ")

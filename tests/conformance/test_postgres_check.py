@@ -1,4 +1,4 @@
-"""``inkstream verify`` finds each kind of damage in PostgreSQL, and no fault without damage."""
+"""``inkstream verify`` finds damage in PostgreSQL, and reports no fault without damage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests import postgres_server
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """Create a database with each kind of stream, and with segments in each table."""
+    """Create a database with an ended, a live, a gone, a forked, a binary and an empty stream."""
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database()
     store = PostgresStore(url)
@@ -112,7 +112,7 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
     ],
 )
 async def test_incomplete_database_has_faults(url: str, damage: str, said: str) -> None:
-    """G1, G2, G5: ``check_streams`` finds each kind of damage, and describes the fault."""
+    """G1, G2, G5: after ``damage``, ``check_streams`` reports a fault that contains ``said``."""
     await execute(url, f"SET search_path = inkstream; {damage.replace('inkstream.', '')}")
     faults = await check_streams(url)
     assert any(said in fault for fault in faults), faults

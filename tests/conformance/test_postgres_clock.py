@@ -14,7 +14,7 @@ HOUR_S = 3600.0
 
 
 class Shifted:
-    """The module ``time`` of a host whose clock is wrong by ``by_s``."""
+    """The module ``time`` of a host whose clock differs from the true time by ``by_s``."""
 
     def __init__(self, by_s: float) -> None:
         self._by_s = by_s
@@ -37,7 +37,7 @@ async def opened(
 async def test_host_that_is_behind_makes_no_stream_due(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G7: a stream of a host whose clock is behind is not ended or deleted too early."""
+    """G7: if the clock of a host is behind, its streams are not ended or deleted too early."""
     right = PostgresStore(url)
     await right.open("right")
     behind = await opened(url, "behind", -HOUR_S, monkeypatch)

@@ -207,7 +207,7 @@ async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: Postg
 async def test_every_call_through_every_driver(
     connect: Connect, url: str, store: PostgresStore
 ) -> None:
-    """G11: values of all types pass unchanged through each driver."""
+    """G11: text, bytes, numbers and metadata pass unchanged through each driver."""
     (segment,) = wire.encode_messages([NASTY, wire.RawJSON(b'{"a": 1.0}')], 0)
     async with connect(url) as (connection, finish):
         a = await store.create(
@@ -309,7 +309,10 @@ async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -
 async def test_a_connection_of_another_database_is_refused(
     connect: Connect, store: PostgresStore
 ) -> None:
-    """G1: a connection to another database is refused, because its streams would never be found."""
+    """G1: the store refuses a connection to another database.
+
+    The store's readers would not find the streams of that database.
+    """
     server = postgres_server.server(postgres_server.versions()[0])
     other = await server.make_database()
     elsewhere = PostgresStore(other)
@@ -334,10 +337,7 @@ async def test_a_connection_of_another_database_is_refused(
 
 
 async def test_the_ways_to_name_a_database(url: str) -> None:
-    """The store never closes a pool that it was given.
-
-    Of an engine of SQLAlchemy, the store uses only the URL.
-    """
+    """A store accepts a pool, an engine of SQLAlchemy or a URL, and does not close the pool."""
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         for number, database in enumerate(

@@ -86,7 +86,10 @@ async def until(store: PostgresStore, worker: str, locked: bool | None, within_s
 async def test_backends_killed_during_commits(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G1, G2: if the writer reads the tail after each error, each piece is stored once."""
+    """G1, G2: if a connection ends during a commit, each piece is still stored once.
+
+    The writer must read the tail after each error.
+    """
     one, _ = stores
     state = await create(one, "s")
     killer = await asyncpg.connect(url)
@@ -118,7 +121,7 @@ async def test_backends_killed_during_commits(
 
 
 async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
-    """G12: a read-only database changes nothing, so the outcome of a commit is known."""
+    """G12: if a database is read-only, a commit raises no ``OutcomeUnknown``."""
     store = PostgresStore(url)
     await store.open("one")
     state = await create(store, "s")
@@ -131,7 +134,7 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     again = PostgresStore(url)
     await again.open("two")
     with pytest.raises(StoreUnavailable):
-        await create(again, "t")  # a worker takes its lock before its first write
+        await create(again, "t")
     await again.close()
     await store._connections.close()
     await store._connections.open()
@@ -212,7 +215,7 @@ async def test_overlapping_batches_do_not_deadlock(
 async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """After a deadlock with a foreign transaction, the store retries the batch, which succeeds."""
+    """If a commit ends in a deadlock with another program, the store repeats the commit."""
     first, second = [await create(stores[0], name) for name in "ab"]
     stranger = await asyncpg.connect(url)
     await stranger.execute(
@@ -326,7 +329,10 @@ async def test_a_killed_process_is_seen_dead(
 async def test_worker_without_its_lock_lives(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:
-    """G7: a worker that lost its lock takes the lock again, or reports that it cannot."""
+    """G7: a worker that lost its lock takes the lock again.
+
+    If it cannot, other workers see the state of its lock as unknown, not as free.
+    """
     one, two = stores
     session = two._session
     assert session is not None
@@ -351,16 +357,16 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a session does not answer, the worker takes its lock in a new session.
+    """If the connection that holds its lock does not answer, a worker opens a new connection.
 
-    The worker does not wait until the server has closed the old session.
+    The worker takes its lock there before the server has closed the old connection.
     """
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
     before = [pid for (pid,) in await admin.fetch(holders, [])]
     monkeypatch.setattr(_session, "_PING_S", 0.1)
     monkeypatch.setattr(_session, "_PONG_S", 0.3)
-    for store in stores:  # new connections use the shorter interval of pings
+    for store in stores:  # only new connections use the shorter interval of pings
         assert store._session is not None
         store._session.renew()
     while len(after := await admin.fetch(holders, before)) < 2:
@@ -434,10 +440,7 @@ async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_server_that_cannot_be_reached() -> None:
-    """G12: the error says that no connection was made.
-
-    The error does not say that a connection was lost, or that no connection was free.
-    """
+    """G12: the error says that no connection was made."""
     with socket.create_server(("127.0.0.1", 0)) as paused:
         port = paused.getsockname()[1]
         url = f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable&connect_timeout=1"

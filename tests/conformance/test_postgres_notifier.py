@@ -41,7 +41,7 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """A process gets no hint of its own changes. A hint about too many streams contains no ids."""
+    """A process gets no hint of its own changes. A hint about 301 streams contains no ids."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
@@ -75,7 +75,8 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
         )
         assert await heard.next() == ANY
         while heard.hints.empty():
-            await one.notify(ids("after"))  # the pool may first give a broken connection
+            # The hint is lost if the pool gives a broken connection.
+            await one.notify(ids("after"))
         assert await heard.next() == {"after"}
         while not heard.hints.empty():
             heard.hints.get_nowait()
@@ -84,10 +85,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """Without a connection to listen on, hints are lost without an error.
-
-    This happens behind a pooler, and while the database is away.
-    """
+    """Behind a pooler, or while the database is away, hints are lost without an error."""
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
     notifier = PostgresNotifier(store)
@@ -124,7 +122,10 @@ async def test_separate_listener_url(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """PostgreSQL refuses a payload of 8,000 bytes, so too many or too long names are left out."""
+    """If the ids of streams are too many or too long for a payload, the hint contains no ids.
+
+    PostgreSQL refuses a payload of 8,000 bytes.
+    """
     assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
     assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
     assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)
@@ -137,8 +138,8 @@ def test_payloads_fit() -> None:
     "payload", ["", "2t 5 abc\na\t1,2", "\na", "t\na", "\U0001f4a9", "1t\n", "1"]
 )
 def test_unknown_payload_means_any_stream(payload: str) -> None:
-    """Another version of inkstream may send an unknown payload during a deploy.
+    """During a deploy, another version of inkstream may send a payload in an unknown form.
 
-    Any role of the database may send one too, because PostgreSQL requires no privilege for NOTIFY.
+    Any role of the database may send any payload, because NOTIFY requires no privilege.
     """
     assert decode_hint(payload)[1] is None

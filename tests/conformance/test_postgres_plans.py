@@ -1,4 +1,4 @@
-"""No call scans a whole table, so no call becomes slower when a database grows."""
+"""Calls find rows by an index, so they do not become slower when a database grows."""
 
 from __future__ import annotations
 

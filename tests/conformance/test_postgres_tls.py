@@ -19,7 +19,8 @@ from tests import postgres_server
 _WANTS_TLS = bytes.fromhex("0000000804d2162f")
 _PLAIN = b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry, no encryption\0\0"
 
-# Another process runs this script, because asyncpg blocks the event loop to read certificates.
+# Another process runs this script. In the test's own process, asyncpg would block the event loop
+# to read certificates, and the test would fail.
 SCRIPT = """
 import asyncio, sys
 from inkstream import PersistentTextStreaming, StoreUnavailable
@@ -41,8 +42,6 @@ except StoreUnavailable as exc:
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """The address at which the database answers over TLS, and the folder of certificates."""
-
     port: int
     database: str
     folder: Path
@@ -102,7 +101,7 @@ async def tls_before(upstream: int, context: ssl.SSLContext) -> AsyncIterator[in
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", upstream)
             await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client does not trust this authority
+            pass  # the client closed the connection, because it did not trust the certificate
         finally:
             writer.close()
 
@@ -131,7 +130,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     "parameters",
     [
         "sslmode=require",
-        # Neon's URLs look like this.
+        # A URL of Neon has these parameters.
         "sslmode=require&channel_binding=require&connect_timeout=10",
         "sslmode=no-verify",
         "ssl=true",
@@ -151,14 +150,14 @@ async def test_let_in(secured: Secured, parameters: str) -> None:
         ("sslmode=disable", "localhost"),
         ("sslmode=verify-ca&sslrootcert={stranger}", "localhost"),
         ("sslmode=verify-full&sslrootcert={stranger}", "localhost"),
-        # The certificate does not have this name.
+        # The certificate is for ``localhost``.
         ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1"),
         ("sslmode=verify-full&sslrootcert=system", "localhost"),
         ("sslaccept=strict", "localhost"),
     ],
 )
 async def test_refused(secured: Secured, parameters: str, host: str) -> None:
-    """The error of a refused or untrusted connection shows no password."""
+    """If the connection fails, ``StoreUnavailable`` does not show the password."""
     said = await secured.use(parameters, host)
     assert said.startswith("StoreUnavailable")
     assert "secret" not in said

@@ -1,4 +1,7 @@
-"""G2, G10: text from before a restore or a failover is never mixed with later text."""
+"""G2, G10: after a restore, a reader gets no mixture of lost text and later text.
+
+A reader whose offset lies in the lost text gets ``OffsetGone``.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,6 @@ from tests import postgres_server
 
 
 class Database:
-    """A database that can be copied and restored."""
-
     def __init__(
         self,
         url: str,
@@ -63,7 +64,7 @@ def sqlite_database(path: Path) -> Database:
 
 
 def postgres_database(server: postgres_server.Server, url: str) -> Database:
-    """Return a database that its running server copies, together with unlogged tables."""
+    """Return a database whose backup also contains the unlogged tables."""
     name = url.rpartition("/")[2].partition("?")[0]
 
     async def back_up() -> None:
@@ -178,7 +179,10 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_lost_end_is_not_seen(database: Database) -> None:
-    """G5: if a restore lost a stream's end, the end's offset is refused, even after a new end."""
+    """G5: if a restore lost the end of a stream, the offset of this end is refused.
+
+    This holds even after the stream has ended again.
+    """
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)
         await write(streams, "s", "text")
@@ -235,7 +239,7 @@ def _store(database: Database) -> SQLiteStore | PostgresStore:
 
 
 async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
-    """The next commit notices a restore by an id that only a restore makes smaller."""
+    """The next commit notices the restore, because the largest id of a live row became smaller."""
     database = sqlite_database(tmp_path / "streams.db")
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
@@ -284,7 +288,7 @@ async def test_postgres_restored_in_place(version: str) -> None:
 async def test_postgres_draws_only_after_a_server_restart() -> None:
     """A crash or a restart of the server changes the generation, because commits may be lost.
 
-    The end of a session loses no commits, and does not change the generation.
+    If only the store's connections end, no commits are lost, and the generation stays.
     """
     server = postgres_server.own_server()
     try:

@@ -9,7 +9,7 @@ from inkstream.testing import StoreSuite
 
 
 class TestSQLiteStore(StoreSuite):
-    """G1-G4, G10, G11: the store suite, on a file."""
+    """The suite tests the guarantees G1-G4, G10 and G11."""
 
     async def make_database(self, tmp_path: Path) -> Path:
         return tmp_path / "streams.db"

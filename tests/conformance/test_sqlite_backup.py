@@ -17,7 +17,7 @@ def back_up(path: Path, copy: Path) -> None:
 
 
 async def test_backed_up_while_written(tmp_path: Path) -> None:
-    """G1, G2: a backup has the whole text of ended streams, and prefixes of live streams."""
+    """G1, G2: a backup has the complete text of an ended stream, and a prefix of a live stream."""
     path, copy = tmp_path / "s.db", tmp_path / "copy.db"
     async with PersistentTextStreaming(f"sqlite:///{path}") as streams:
         await streams.create("done")

@@ -1,4 +1,4 @@
-"""``check_streams`` finds no fault in a complete file, and names each kind of damage."""
+"""``check_streams`` finds damage in a SQLite file, and no fault in a complete file."""
 
 from __future__ import annotations
 

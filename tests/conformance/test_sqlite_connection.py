@@ -70,7 +70,7 @@ def hello(internal_id: int) -> list[Group]:
 async def test_visible_when_the_transaction_commits(
     store: SQLiteStore, app: sqlite3.Connection
 ) -> None:
-    """An outbox works: a row of the application and a message of a log are committed together."""
+    """A row of the application and a message of a log are committed together."""
     app.execute("INSERT INTO messages VALUES ('s')")
     state = await inside(store.create(new(), connection=app))
     (outcome,) = await inside(store.commit(hello(state.internal_id), connection=app))

@@ -1,4 +1,4 @@
-"""The store translates each error of SQLite, and works again after an error."""
+"""The store turns errors of SQLite into errors of inkstream, and works again after an error."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["SHMOPEN", "SHMSIZE", "SHMMAP"])
 def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
-    """On a full disk, even a read fails, because SQLite cannot make the ``-shm`` file."""
+    """If SQLite cannot make the ``-shm`` file, the disk may be full, and the error asks this."""
     exc = sqlite3.OperationalError("disk I/O error")
     exc.sqlite_errorcode = getattr(sqlite3, f"SQLITE_IOERR_{name}")
     assert "is the disk full?" in str(translate(exc, "the.db"))
@@ -89,7 +89,7 @@ def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
 def test_the_table_is_complete() -> None:
     """``TABLE`` has every primary error code of this version of Python's sqlite3."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
-    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # results of an authoriser, which are no errors
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # an authoriser returns these
     primary = {
         name
         for name, value in vars(sqlite3).items()
@@ -215,7 +215,7 @@ async def test_path_is_a_directory(path: Path) -> None:
 async def test_filesystem_without_safe_locks(
     path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, why: str
 ) -> None:
-    """G1, G3: the store refuses files whose locks another machine or process cannot see."""
+    """G1, G3: the store refuses a file if other machines or processes may not see its locks."""
     monkeypatch.setattr(_connection, "_filesystem_of", lambda _: filesystem)
     await refuses_to_open(path, StoreUnavailable, f"{why}.*local disk")
     assert not path.exists()
@@ -268,9 +268,9 @@ async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """If this process has an open transaction on the file, the error names this process.
+    """If this process has an open transaction on the file, the error says so.
 
-    No other process can end the transaction.
+    Otherwise an operator would search for another program.
     """
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -295,7 +295,7 @@ async def test_another_process_that_writes(path: Path, store: SQLiteStore) -> No
 
 
 async def test_a_program_that_holds_the_database(path: Path, store: SQLiteStore) -> None:
-    """G12: a call that raised ``StoreUnavailable`` changed nothing, and later calls work."""
+    """G12: an append that waits in vain for a locked file changes nothing, and later calls work."""
     await store.create(new())
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -317,7 +317,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: a call never runs if it timed out or was cancelled while it waited for the lock."""
+    """G12: a call does not run after it timed out, or was cancelled while it waited for the lock."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -339,7 +339,7 @@ async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> 
 async def test_a_close_does_not_wait_for_ever(
     path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G8: the close ends even if another process holds the writers' lock for ever."""
+    """G8: ``close`` returns even if another process holds the writers' lock for ever."""
     await impatient.create(new())
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
@@ -446,7 +446,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(small_disk: Path) -> None:
-    """G1, G12: on a full disk, appends fail and reads work. With room, appends work again."""
+    """G1, G12: on a full disk, appends fail and reads work.
+
+    When the disk has room again, appends work again.
+    """
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * 300_000)
     store = SQLiteStore(small_disk / "s.db")
@@ -522,10 +525,10 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
 
 
 def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
-    """G1: after a failed fsync, a commit's outcome is unknown, and the store begins a new log.
+    """G1: after a failed fsync, the outcome of the commit is unknown.
 
-    The next fsync of the same file reports success for pages that were never written. So the log's
-    content must be in the database before the next commit, and before any read.
+    The next fsync of the ``-wal`` file would report success, although some of its pages were not
+    written. So the store must first move the content of the ``-wal`` file into the database.
     """
     trace = tmp_path / "trace"
     run_traced(tmp_path / "healthy.db", trace)

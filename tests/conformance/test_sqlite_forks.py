@@ -90,7 +90,7 @@ def wait_for_the_lock(pid: int) -> None:
 
 
 def fork(forked: Forking, path: Path) -> None:
-    """Let the script fork while it waits for the writers' lock, which this process holds."""
+    """Let the script fork while a thread of the script waits for the writers' lock."""
     forked.until("lock")
     lock = WritersLock(path)
     with lock:
@@ -145,8 +145,8 @@ REFUSED = {("waiting", "same"), ("waiting", "own")} | {
 def test_fork(path: Path, state: str, which: str, how: str) -> None:
     """G1: a child's flushed text is stored. A child that would write without locks is refused.
 
-    ``which`` says what the parent had open: the child's instance, another instance, or a connection
-    of the application.
+    ``which`` says what the parent had open: the instance that the child uses (``same``), another
+    instance (``own``), or a connection of the application (``app``).
     """
     with forking(path, state, which) as forked:
         if state == "waiting" and which != "app":
@@ -177,7 +177,7 @@ def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parent_goes_on(path: Path) -> None:
-    """G1, G12: a parent opens its connection anew after each fork, and none of its calls fails."""
+    """G1, G12: after each fork, the calls of the parent still succeed."""
     streams = PersistentTextStreaming(f"sqlite:///{path}")
     try:
         streams.create("one")
@@ -195,7 +195,7 @@ def test_the_parent_goes_on(path: Path) -> None:
 
 
 def test_a_connection_closed_before_the_fork(path: Path) -> None:
-    """The child may open the file if its parent closed its connections, as the error advises."""
+    """If the parent closes its connections before the fork, the child can use the file."""
     connection = sqlite3.connect(path)
     connection.execute("SELECT * FROM inkstream_meta").fetchall()
     connection.close()

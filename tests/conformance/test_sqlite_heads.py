@@ -1,4 +1,7 @@
-"""The SQLite store keeps heads in memory, but notices each change that it did not make (G2)."""
+"""The SQLite store keeps heads in memory, but notices changes by others (G2).
+
+These are changes by another store, or by a transaction of the application.
+"""
 
 from __future__ import annotations
 
@@ -111,8 +114,6 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Transactions:
-    """Transactions of one connection that append to the same stream."""
-
     def __init__(self, db: sqlite3.Connection) -> None:
         self.heads = Heads()
         self._db = db
@@ -131,7 +132,7 @@ class Transactions:
 
 
 def test_rolled_back(db: sqlite3.Connection) -> None:
-    """A rollback leaves no head in memory for the next transaction."""
+    """After a rollback, the store does not use the heads of the transaction that was undone."""
     transactions = Transactions(db)
     outcomes = [transactions.append(0), transactions.append(1, "ROLLBACK")]
     outcomes += [transactions.append(1), transactions.append(2)]

@@ -62,7 +62,7 @@ async def test_deleted(
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
     """G1, G12: the store creates no empty database in place of a missing file.
 
-    The error says that the file's newest text is in the log, so that nobody removes the log.
+    The error says that the ``-wal`` file may have the newest text, so that nobody removes this file.
     """
     aside = path.with_suffix(".aside")
     path.rename(aside)
@@ -79,7 +79,7 @@ async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path)
 
 @pytest.mark.parametrize("log", ["removed", "left"])
 async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
-    """G1: after a backup replaced the file, the next commit is refused and stored nowhere."""
+    """G1: if a backup replaces the file, the store refuses the next commit."""
     backup = path.with_suffix(".backup")
     back_up(path, backup)
     await append(store, "newer ")
@@ -101,7 +101,7 @@ async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
 
 
 async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None:
-    """G1, G2: a process that only reads finds the database that replaced its file."""
+    """G1, G2: if another database replaces the file, a process that only reads uses the new one."""
     reader = SQLiteStore(path)
     await reader.open("reader")
     try:
@@ -122,7 +122,7 @@ async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None
 async def test_restored_into_the_file(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1: SQLite's own restore keeps the file, but the worker's beat notices the older content."""
+    """G1: SQLite's own restore writes older content into the file, and the next beat raises."""
     for _ in range(3):
         await store.heartbeat(beat=True)
     backup = path.with_suffix(".backup")
@@ -137,7 +137,10 @@ async def test_restored_into_the_file(
 
 
 async def test_hard_link(store: SQLiteStore, path: Path) -> None:
-    """G1: SQLite keeps one log per name, so the store refuses a file that has two names."""
+    """G1: the store refuses a file that has two names.
+
+    SQLite would write a separate ``-wal`` file for each name, and could damage the database.
+    """
     other = path.with_name("other.db")
     other.hardlink_to(path)
     second = SQLiteStore(other)

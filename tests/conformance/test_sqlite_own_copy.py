@@ -59,10 +59,10 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 
 @pytest.mark.parametrize("which", FILES)
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
-    """G1, G2: if another program closes the file after a copy, the log stays.
+    """G1, G2: if another program closes the file after a copy, the ``-wal`` file stays.
 
-    Without the store's protection, the other program would take itself for the last user of
-    the file, and remove the log.
+    SQLite's locks are lost. Without a lock of the store, the other program would take itself for
+    the last user of the database, and remove the ``-wal`` file with the newest text.
     """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
@@ -86,7 +86,7 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
 
 
 async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
-    """G1: another program may open and close the file at any moment of a commit."""
+    """G1: if another program opens and closes the file during commits, no text is lost."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -124,7 +124,10 @@ async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
-    """G1: a child forked without Python's hooks has open files and no locks, and is refused."""
+    """G1: if a child was forked without Python's hooks, ``connect`` refuses the child.
+
+    The child has inherited the open files, but not the locks.
+    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))

@@ -1,4 +1,4 @@
-"""Statements find rows by an index, so no call becomes slower when a database grows."""
+"""Calls find rows by an index, so they do not become slower when a database grows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def db(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[sqlite3.Conne
 
 
 def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
-    """Return the steps of a call's statements that scan a table."""
+    """Return the steps in which ``call`` scans a table, without the allowed scans."""
     statements: list[str] = []
     db.set_trace_callback(statements.append)
     call()
@@ -104,7 +104,10 @@ def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> 
     ids=str,
 )
 def test_lists(db: sqlite3.Connection, query: Query) -> None:
-    """A new database uses indexes. After ANALYZE, SQLite may scan the newest streams instead."""
+    """Until somebody runs ANALYZE, SQLite uses an index for these lists.
+
+    After ANALYZE, SQLite may scan the newest streams instead of using an index.
+    """
     assert scans(db, lambda: _read.find(db, query)) == []
 
 

@@ -32,8 +32,6 @@ Start = Callable[[str, str], Awaitable["Process"]]
 
 
 class Process:
-    """A process that runs ``sqlite_process.py``."""
-
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.pid = process.pid
@@ -48,7 +46,7 @@ class Process:
         await self._process.stdin.drain()
 
     async def lines(self) -> list[str]:
-        """Return all lines until the process ends."""
+        """Wait until the process ends. Return the rest of its output."""
         assert self._process.stdout is not None
         return (await self._process.stdout.read()).decode().split()
 
@@ -131,7 +129,7 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
 
 
 async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
-    """G1, G2: each killed writer's acknowledged numbers are stored, without a gap."""
+    """G1, G2: the numbers that a killed process had acknowledged are stored, without a gap."""
     new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
     await store.create(new)
     for round_ in range(2):
@@ -162,7 +160,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
 
 
 async def test_merge_while_another_process_reads(store: SQLiteStore, start: Start) -> None:
-    """G2: during merges, another process reads all messages so far, in order."""
+    """G2: if another process reads during merges, it gets the messages in order, without a gap."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
     assert await follower.line() == "ready"
@@ -200,7 +198,7 @@ async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start
 
 
 async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
-    """G7: a forked child keeps neither its parent's lock nor the writers' lock."""
+    """G7: if a parent is killed, its forked child keeps none of the parent's locks."""
     process = await start("fork", "parent")
     assert await process.line() == "ready"
     await process.go()
@@ -229,7 +227,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
 async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
-    """G7: if a worker runs on another host, its lock's state is unknown. Only its beats count."""
+    """G7: if a worker runs on another host, a store reports the state of its lock as unknown."""
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()
@@ -240,7 +238,10 @@ async def test_lock_of_another_host_is_unknown(
 
 
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
-    """G7: a missing lock file is not a free lock, and the worker's next beat creates the file."""
+    """G7: if a lock file is missing, the state of the lock is unknown, not free.
+
+    The worker's next beat creates the file again.
+    """
     other = SQLiteStore(database)
     await other.open("other")
     try:
@@ -255,7 +256,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 
 
 def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
-    """Two connections may create the schema at once where writers have no lock, as on Windows."""
+    """Where no lock file works, as on Windows, two connections may create the tables at once."""
     path = tmp_path / "streams.db"
     create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))
@@ -273,9 +274,9 @@ def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
 
 
 async def test_a_question_waits_for_no_writer(database: Path) -> None:
-    """A store opens and reads while another program keeps the writers' lock and SQLite's lock.
+    """A store can open and read a file while another program keeps the locks for writing.
 
-    So `inkstream show` can explain this outage.
+    So `inkstream show` still works if such a program is the cause of an outage.
     """
     first = SQLiteStore(database)
     await first.open("first")
@@ -294,7 +295,10 @@ async def test_a_question_waits_for_no_writer(database: Path) -> None:
 
 
 async def test_a_locked_file_is_waited_for_once(database: Path) -> None:
-    """If its first read waited in vain for a locked file, ``open`` does not wait once more."""
+    """If the first read of ``open`` waits in vain for a locked file, ``open`` raises.
+
+    It does not wait for the writers' lock too.
+    """
     first = SQLiteStore(database)
     await first.open("first")
     await first.close()

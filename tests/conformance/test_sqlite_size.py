@@ -43,7 +43,7 @@ def tokens(states: list[StreamState], in_each: int) -> list[Group]:
 
 
 def file_bytes(path: Path) -> int:
-    """Return the size of the database, including free pages and pages that are still in the log."""
+    """Return the size of the database, with free pages and the pages of the ``-wal`` file."""
     connection = sqlite3.connect(path)
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -52,7 +52,7 @@ def file_bytes(path: Path) -> int:
 
 
 async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, path: Path) -> None:
-    """Each token adds less than 150 B to SQLite's log, at 2.5 tokens per commit and stream."""
+    """With 2.5 tokens per stream and commit, a token adds less than 150 B to the ``-wal`` file."""
     states = await streams(store, 1000)
     rounds = 12
     before = Path(f"{path}-wal").stat().st_size
@@ -63,7 +63,7 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 
 
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
-    """Finished streams and free pages need less than 1.5 times the bytes of the text."""
+    """After ``tidy``, the file has less than 1.5 times the bytes of the text of its streams."""
     states = await streams(store, 150)
     for _ in range(100):
         await store.commit(tokens(states, 40))
@@ -116,7 +116,7 @@ def live_rows(path: Path) -> int:
 
 
 async def test_the_log_is_bounded(store: SQLiteStore, path: Path) -> None:
-    """Checkpoints keep up with a writer that never pauses, although a reader reads now and then."""
+    """A writer that never pauses does not make the ``-wal`` file grow without limit."""
     states = await streams(store, 10)
     for number in range(60):
         await store.commit(tokens(states, 8000))
