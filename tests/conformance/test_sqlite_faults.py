@@ -317,7 +317,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: a call does not run after it timed out, or was cancelled while it waited for the lock."""
+    """G12: if a call timed out or was cancelled while it waited for the lock, it never runs."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)

@@ -62,7 +62,7 @@ async def test_deleted(
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
     """G1, G12: the store creates no empty database in place of a missing file.
 
-    The error says that the ``-wal`` file may have the newest text, so that nobody removes this file.
+    The error says that the ``-wal`` file may have the newest text, so that nobody removes it.
     """
     aside = path.with_suffix(".aside")
     path.rename(aside)

@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.processes import run
 
-# Without this pause, the questions take the processor from the server that they ask about.
+# Seconds between two runs of `inkstream show`. Without this pause, the runs would slow down the
+# server that they ask about.
 PAUSE_S = 0.7
 _MAIN = "from inkstream.cli import main; main()"
 

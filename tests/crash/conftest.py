@@ -36,11 +36,11 @@ class Process:
             self._told[number].put_nowait([time.monotonic(), *what])
 
     async def told(self, number: int = 0, within_s: float = DEADLINE_S) -> list[Any]:
-        """Return the next result of a command."""
+        """Return the next result of the command ``number``."""
         return (await self.told_at(number, within_s))[1:]
 
     async def told_at(self, number: int, within_s: float = DEADLINE_S) -> list[Any]:
-        """Return the time at which a command's next result arrived, and the result."""
+        """Return when the next result of the command ``number`` arrived, and then the result."""
         async with asyncio.timeout(within_s):
             return await self._told[number].get()
 

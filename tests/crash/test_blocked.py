@@ -1,4 +1,4 @@
-"""A healthy process whose own code blocks its event loop (G7)."""
+"""G7: the application's own code blocks the event loop of a healthy process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def writing(process: Process, name: str) -> int:
 async def test_a_blocked_loop_ends_nothing(
     spawn: Spawn, timing: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """G7: if a loop is blocked for longer than a lease, no stream ends, because a thread beats."""
+    """G7: a thread beats while the loop is blocked, so even a long block ends no stream."""
     blocked_s = {"short": LEASE_S + 3, "default": 50.0}[timing]
     a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "blocked")

@@ -44,9 +44,8 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timi
     """G2, G3, G7: a writer on a cut-off host is fenced, so that no stream has two writers.
 
     PostgreSQL keeps the session of the cut-off host, so the worker's lock does not become free.
-    Only the missing beats show that the worker is away.
-
-    With the default times, readers on the other host get the end within 15 seconds.
+    Only the missing beats show that the worker is away. With the default times, readers on the
+    other host get the end within 15 seconds.
     """
     lease_s = TIMINGS[timing].lease_s
     there, here = await asyncio.gather(
@@ -97,11 +96,7 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timi
 async def test_show_says_that_the_writer_is_cut_off(
     spawn: Spawn, host: Host, database: str
 ) -> None:
-    """G7: `inkstream show`, run after the cut, says that the writer's host lost the database.
-
-    PostgreSQL keeps the session of the lost host, so the worker's lock stays held although no beats
-    arrive.
-    """
+    """G7: `inkstream show` says that the writer's host has lost the database."""
     there = await spawn(before=host.prefix)
     await there.do("create", "s")
     source = there.begin("start", "s")

@@ -112,7 +112,7 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
 
 
 async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G10: a reader leaves the old leader, which still answers reads without an error."""
+    """G10: a reader changes to the new leader, although the old leader still answers reads."""
     reader = await spawn()
     await reader.do("create", "s")
     follower = reader.begin("follow", "s")
@@ -125,7 +125,7 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
 
 
 async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -> None:
-    """G10: an idle process also stops reading from the old leader."""
+    """G10: a process without readers also changes to the new leader."""
     idle = await spawn()
     await idle.do("create", "old")
     await pair.hand_over()
@@ -178,7 +178,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: while the database is read-only, no worker beats, and none is taken for dead."""
+    """G7, G12: if a database is read-only for a while, workers cannot beat, but stay alive."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)

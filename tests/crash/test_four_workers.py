@@ -1,4 +1,4 @@
-"""An application in four server processes, ``uvicorn --workers 4``, on SQLite and PostgreSQL."""
+"""An application runs in four processes (``uvicorn --workers 4``) on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def everybody(port: int) -> None:
 
 
 async def start(port: int, name: str) -> tuple[int, list[Follower]]:
-    """Start a stream. Return its writer's process id, and readers, each on any of the processes."""
+    """Start a stream and its readers. Return the process id of the writer, and the readers."""
     writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
     followers = [Follower(port, name) for _ in range(READERS)]
     async with asyncio.timeout(10):

@@ -25,7 +25,7 @@ from tests.http.sse import Heard
 
 READERS = 4
 TOLD_S = 4.0
-"""Readers get the end within this time after a restart: 2 s for a sweep, 2 s to reconnect."""
+"""After a restart, readers get the end within this time: 2 s for a sweep, 2 s to reconnect."""
 
 
 def counted(text: str) -> bool:
@@ -81,7 +81,7 @@ async def check(port: int, name: str, followers: list[Follower], dice: random.Ra
         assert follower.heard.last_id == stored["offset"]
         assert follower.heard.end is not None
         assert follower.heard.end["code"] == "writer_lost"
-    # Every offset that any server process sent is still valid after the restart.
+    # Offsets that a killed server sent must be valid on the new server.
     heard = dice.choice(followers).heard
     for number in dice.sample(range(len(heard.ids)), min(3, len(heard.ids))):
         last = {"last-event-id": heard.ids[number]}
@@ -169,7 +169,7 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         await asyncio.sleep(dice.uniform(0, 0.3))
         phoenix.fall()
         seen = [follower.heard.text for follower in followers]
-        while dice.random() < 0.2:  # this kills the server again, at some moment of its start
+        while dice.random() < 0.2:  # kill the server again while it starts
             phoenix.rise()
             await asyncio.sleep(dice.uniform(0, 0.2))
             phoenix.fall()
@@ -178,8 +178,7 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         async with asyncio.timeout(TOLD_S):
             await asyncio.gather(*[follower.task for follower in followers])
         slowest = max(slowest, time.monotonic() - risen)
-        # The readers may have received the end from a server that was then killed, so the newest
-        # server may not answer yet.
+        # If the readers got the end from an earlier server, the newest server may not answer yet.
         await ready(port)
         text = texts[name] = await check(port, name, followers, dice)
         assert all(text.startswith(heard) for heard in seen), "a reader saw text that is not saved"

@@ -1,4 +1,4 @@
-"""Processes behind a real PgBouncer, which may give every transaction another session."""
+"""Processes use PostgreSQL through PgBouncer, which may run each transaction on another session."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
 
 @pytest.mark.parametrize("listening", [True, False])
 async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listening: bool) -> None:
-    """G2, G3, G6: many streams work although their processes share few sessions."""
+    """G2, G3, G6: starts, followers and cancels work although the processes share few sessions."""
     parameters = with_listener(direct) if listening else "&pooler=1"
     processes = await asyncio.gather(*[spawn(parameters) for _ in range(3)])
     names = [f"s{number}" for number in range(12)]
@@ -83,7 +83,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
 
 
 async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) -> None:
-    """G6, G7: with a direct listener, text, cancels and deaths arrive without a wait for polls."""
+    """G6, G7: if a listener bypasses the pooler, readers learn of changes before the next poll."""
     writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):

@@ -91,7 +91,7 @@ async def test_cancel_from_a_third_process(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: a killed writer's readers get the end within 2 s, and all seen text is stored."""
+    """G7, G1: readers of a killed writer get the end within 2 s, and their text is stored."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []
@@ -150,8 +150,8 @@ async def test_a_writer_that_copies_its_own_files(
     """G1, G3: if a writer copies its own database, no stream is taken over, and no text is lost.
 
     The copy drops SQLite's locks on the file. After each copy, another program opens and closes the
-    file. Without inkstream's protection, this program would take itself for the file's last user,
-    and remove the log.
+    file. Without a lock of inkstream, this program would take itself for the file's last user, and
+    remove the ``-wal`` file with the newest text.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create_job", "job")
@@ -182,7 +182,7 @@ async def test_a_writer_that_copies_its_own_files(
 async def test_short_pause_keeps_the_stream(
     spawn: Spawn,
 ) -> None:
-    """G7: a process that is stopped for a short time keeps its lock, and so its streams."""
+    """G7: if a process is stopped for less than its lease, other workers do not end its streams."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "paused")
     following = b.begin("follow", "paused")
@@ -199,7 +199,7 @@ async def test_short_pause_keeps_the_stream(
 
 @pytest.mark.timeout(60)
 async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str) -> None:
-    """G3, G7: a writer paused for longer than its lease is taken for dead, and cannot append.
+    """G3, G7: a writer that pauses for longer than its lease is taken for dead, and cannot append.
 
     With the default times, its readers get the end within 15 seconds.
     """
@@ -225,7 +225,7 @@ async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str)
 async def test_reader_in_another_process_keeps_the_answer(
     spawn: Spawn,
 ) -> None:
-    """G6: a reader in another process keeps the answer alive, until that process is killed."""
+    """G6: with ``on_disconnect="cancel"``, a reader in another process keeps an answer running."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "watched")
     source = a.begin("start", "watched", "cancel")

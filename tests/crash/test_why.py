@@ -1,4 +1,4 @@
-"""`inkstream show` explains why an answer is stuck, in a process that starts after a real fault."""
+"""After a real fault, `inkstream show` starts in a new process, and says why an answer is stuck."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_model_is_silent(client: httpx.AsyncClient, database: str) -> 
 @pytest.mark.timeout(90)
 async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> None:
     pid = await started(client, "blocked")
-    # The worker beats before the fault, so that the fault shows as missing beats.
+    # The worker must beat before the fault. Otherwise no beat would be late.
     await asyncio.sleep(1.5)
     blocking = asyncio.create_task(client.post("/block?s=8"))
     during = await shown_until(database, "blocked", "beat_late", "loop_blocked")
@@ -81,10 +81,7 @@ async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> 
 async def test_the_process_is_dead(
     client: httpx.AsyncClient, server: Server, database: str
 ) -> None:
-    """G7: `show` names the dead process and changes nothing.
-
-    The next process that runs ends the stream, as `show` says.
-    """
+    """G7: `show` names the dead process, but does not end the stream. The next process ends it."""
     pid = await started(client, "dead")
     await asyncio.to_thread(server.kill)
     dead = await shown_until(database, "dead", "writer_dead")
@@ -176,7 +173,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: `show` names a reader whose client reads nothing, and the answer goes on."""
+    """G9: if the client of a reader reads nothing, `show` says so, and the answer goes on."""
     counting = await client.post("/count?id=behind&pause_s=0.01&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

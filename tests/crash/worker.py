@@ -69,7 +69,7 @@ class Worker:
         await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
-        """Start a stream whose source counts in bursts, until a ``say`` for the stream."""
+        """Start a stream whose source yields numbers, until a ``say`` for the stream arrives."""
         gate = self._gates[name]
 
         async def source() -> AsyncIterator[str]:
@@ -87,7 +87,10 @@ class Worker:
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Become a stream's writer if possible. Print its text, and append the texts of ``say``."""
+        """Wait until this process can write the stream, and append the texts of ``say``.
+
+        Print the text that the stream already has.
+        """
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:
@@ -97,7 +100,7 @@ class Worker:
                         await writer.flush()
                 return
             except NotClaimed:
-                await asyncio.sleep(0.1)  # a queue also waits before it retries a job
+                await asyncio.sleep(0.1)  # a job queue also waits before it starts a job again
 
     async def do_block(self, number: int, seconds: float) -> None:
         tell(number, "blocks")

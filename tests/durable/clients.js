@@ -25,7 +25,7 @@ const textOf = (message) =>
     .map((part) => part.text ?? part.content)
     .join("");
 
-// A route of the application responds like this, and says where the stream is.
+// An application would send this response, which says where the stream is.
 const pointer = async () => new Response(null, { status: 202, headers: { Location: url } });
 const transport = createDurableChatTransport({ api: url, fetchClient: pointer });
 

@@ -1,4 +1,4 @@
-"""Provides the protocol's mount on every store, and a clock that a test can move."""
+"""Provides a mount for the Durable Streams protocol on each store, and a clock to move."""
 
 from __future__ import annotations
 

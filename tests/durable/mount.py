@@ -1,4 +1,4 @@
-"""Calls the protocol's mount of a running engine without a socket."""
+"""Calls a mount for the Durable Streams protocol without a socket."""
 
 from __future__ import annotations
 

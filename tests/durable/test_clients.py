@@ -1,7 +1,7 @@
-"""The protocol's official clients read and write inkstream's streams.
+"""The official clients of the Durable Streams protocol read and write inkstream's streams.
 
-The clients talk to `inkstream serve`. The application (``streams``) is another process on the same
-SQLite file.
+The clients talk to `inkstream serve`. The application (``streams``) uses the same SQLite file, but
+runs in the process of the test.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def test_typescript_follows_what_the_component_writes(
 async def test_typescript_produces_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: a producer sends up to five batches at once, and each message is stored once."""
+    """G2, G11: if a producer sends several batches at once, each message is stored once."""
     async with client("producer", server.url + "s") as producer:
         [closed] = await producer.rest()
     body = await streams.read("s")

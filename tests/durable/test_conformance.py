@@ -1,4 +1,4 @@
-"""`inkstream serve` passes the protocol's official conformance suite on every store."""
+"""`inkstream serve` passes the official suite of the Durable Streams protocol on each store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.durable.server import serving
 pytestmark = pytest.mark.interop
 
 PASSED, SKIPPED = 332, 6
-"""How many tests of version 0.3.6 must pass, and how many must be skipped (subscriptions)."""
+"""How many tests of the suite's version 0.3.6 must pass, and how many test subscriptions.
+
+inkstream has no subscriptions, so the suite skips these tests.
+"""
 
 
 @contextlib.asynccontextmanager

@@ -133,7 +133,10 @@ async def test_body_that_never_arrives(streams: PersistentTextStreaming) -> None
 
 
 async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
-    """All bodies together have a limit. Each request, even a refused or cut one, frees its room."""
+    """The bodies of all requests together have a limit.
+
+    When a request has ended, even because its client disconnected, its body no longer counts.
+    """
     small = DurableSettings(body_bytes=1000, bodies_bytes=2500)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
     for _ in range(3):
@@ -157,7 +160,7 @@ async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
 async def test_denied_body_is_not_kept(
     streams: PersistentTextStreaming, method: str, length: int | None
 ) -> None:
-    """The body of a denied request is not kept, and so uses no room."""
+    """The body of a denied request does not count for the limit of all bodies."""
     asked = asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:

@@ -84,7 +84,10 @@ PARTS = ["hello world", {"k": "\ufffd", "n": 1.0}, "\ufffd!"]
 async def test_all_readers_of_a_log_get_the_same_text(
     streams: PersistentTextStreaming, form: Any
 ) -> None:
-    """G2, G11: a string of the log is a piece of text, and half a surrogate pair is U+FFFD."""
+    """G2, G11: in each format, readers get the strings of a log as text.
+
+    Half a surrogate pair becomes U+FFFD.
+    """
     async with client_of(streams.durable_streams(allow_anonymous=True)) as client:
         await client.put("/s", headers=JSON)
         for message in HALVES:  # each message has its own segment

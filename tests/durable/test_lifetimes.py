@@ -16,7 +16,7 @@ from tests.http.asgi import ShiftedClock
 
 
 async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
-    """G10: open and closed streams refuse offsets of a deleted stream and offsets past the tail."""
+    """G10: a stream refuses offsets past its tail, and offsets of an earlier stream with its id."""
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
@@ -74,7 +74,10 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
 async def test_a_jump_of_the_clock(
     client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
-    """A wrong clock makes no stream expire, even if the stream was created or read meanwhile."""
+    """If a clock is wrong for a while, no stream expires too early.
+
+    This holds even for a stream that was created or read in that time.
+    """
     true, jump = ShiftedClock().wall, 0.0
     monkeypatch.setattr(clock, "wall", lambda: true() + jump)
     mortal = TEXT | {"stream-ttl": "3600"}
@@ -90,7 +93,7 @@ async def test_a_jump_of_the_clock(
         assert (await client.put(f"/{name}", headers=mortal)).status_code == 200
 
 
-@pytest.mark.parametrize("database", ["postgres"], indirect=True)  # its server has its own clock
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
 async def test_a_clock_that_was_wrong_from_the_start(database: str) -> None:
     """A PUT deletes an expired stream, and PostgreSQL's own clock decides what is expired."""
     mortal = TEXT | {"stream-ttl": "3600"}

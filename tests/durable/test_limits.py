@@ -1,4 +1,4 @@
-"""The mount limits what one client can use, and answers any unusual request."""
+"""A mount limits what its clients can use, and does not fail at an unusual request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ async def test_hot_polling_of_a_closed_stream_is_limited(
 
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
-    """G9: the limit of producers holds even if they come at once. Known producers go on."""
+    """G9: a stream has a limited number of producers, even if all of them send at once.
+
+    If the limit is reached, the known producers can go on.
+    """
     limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
@@ -68,9 +71,10 @@ async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
 async def test_the_number_of_streams_is_limited(
     streams: PersistentTextStreaming, database: str, clock: ShiftedClock
 ) -> None:
-    """G9: a deletion frees a place: in its mount at once, in other mounts after ``RECOUNT_S``.
+    """G9: the streams of all mounts together have a limit. The application's streams do not count.
 
-    The application's own streams do not count.
+    After a deletion in one mount, this mount can create another stream at once. The other mounts
+    can do this after ``RECOUNT_S``.
     """
     few = DurableSettings(max_streams=3)
     async with (
@@ -96,7 +100,10 @@ async def test_the_number_of_streams_is_limited(
 async def test_places_of_an_old_count_are_lost(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9: the places that an idle process had left expire, because other processes may use them."""
+    """G9: if a mount was idle for ``RECOUNT_S``, it counts the streams again.
+
+    Other processes may have created streams in the meantime.
+    """
     few = DurableSettings(max_streams=16)
     async with (
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as idle,

@@ -21,7 +21,7 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: 200 concurrent appends, half with conditions, are stored once in under 20 commits."""
+    """G2: fewer than 20 commits store each of 200 concurrent appends once."""
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
     commit = store.commit
@@ -50,7 +50,7 @@ async def test_many_appends_to_one_stream_share_commits(
 async def test_a_single_append_reads_its_stream_once(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The append uses the page of the permission check. A second read would double the cost."""
+    """If the append read its stream again after the permission check, its cost would double."""
     await client.put("/s", headers=JSON)
     store, reads = streams.engine.store, 0
     read = store.read
@@ -100,7 +100,10 @@ async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) 
 async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: if an append fails, its duplicate is stored before another duplicate is confirmed."""
+    """G1: a duplicate is confirmed only after the append is stored.
+
+    If the first append fails, the next duplicate is stored in its place.
+    """
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit
@@ -198,7 +201,10 @@ async def test_concurrent_creates_of_one_stream(client: httpx.AsyncClient) -> No
 async def test_a_shutdown_during_a_commit_is_uncertain(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: an append in a running commit may be stored, and an append that still waits is not."""
+    """G12: if the mount stops during a commit, the outcome of the append in it is unknown.
+
+    An append that still waits for a commit is not stored.
+    """
     mount = streams.durable_streams(allow_anonymous=True)
     committing, go_on = asyncio.Event(), asyncio.Event()
     store = streams.engine.store

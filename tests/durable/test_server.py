@@ -177,7 +177,7 @@ async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClie
 async def test_a_thousand_readers_cost_little_memory(
     database: str, client: httpx.AsyncClient, rounds: Rounds
 ) -> None:
-    """G9: a thousand readers cost little memory, because a reader is an offset and a connection."""
+    """G9: each of many readers costs the server less than 60 KB of memory."""
     readers = len(rounds(300, 1000))
 
     def resident_kb(pid: int) -> int:
