@@ -1,8 +1,8 @@
 """Guards that keep the promises of docs/guarantees.md, and a test for each guard.
 
-``scripts/canaries`` removes each guard from a copy of the code, and expects that the guard's test
-fails. The test must observe what a user would observe, so the test must not import the guard's
-module.
+``scripts/canaries`` removes one guard at a time from a copy of the code, and expects that the
+guard's test fails. The test must observe what a user would observe, so the test must not import the
+guard's module.
 """
 
 from __future__ import annotations

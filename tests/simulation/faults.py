@@ -29,8 +29,8 @@ class FaultyStore:
     """A ``MemoryStore`` that can be slow, or fail like a worker's connection to a database.
 
     Attributes:
-        latency_s: The longest delay of a call on its way to the database, and again on the way
-            back.
+        latency_s: The longest delay of a call before it has its effect, and again before it
+            returns.
         away: If true, every call except ``open``, ``close`` and ``beat_from_thread`` raises
             ``StoreUnavailable``.
         read_only: If true, every call that writes raises ``StoreUnavailable``.
@@ -56,7 +56,7 @@ class FaultyStore:
         self._running.set()
 
     def pause(self) -> None:
-        """Stop all calls in both directions until ``resume``, as if the process were stopped."""
+        """Until ``resume``, hold all calls, as if the process were stopped."""
         self._running.clear()
 
     @property
@@ -164,7 +164,7 @@ def _ignore(groups: Sequence[Group]) -> None:
 class Hints:
     """The notifiers that receive hints, in the order in which they were opened.
 
-    With a set, which has no order, two simulations with the same seed would differ.
+    If the order were random, two simulations with the same seed would differ.
     """
 
     def __init__(self) -> None:

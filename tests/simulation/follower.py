@@ -1,4 +1,4 @@
-"""A client that follows one stream through all faults, and checks everything it receives."""
+"""A client that follows one stream in spite of faults, and checks the text that it receives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.simulation.witness import Witness, flat
 
 
 def flat_frames(frames: bytes) -> str:
-    """Return the messages in event frames, in the format that ``flat`` has for segments."""
+    """Return the messages of event frames as one string, as ``flat`` does for segments."""
     text = ""
     for line in frames.decode().split("\n"):
         if line.startswith("data: "):
@@ -73,7 +73,7 @@ class Follower:
                 reader.close()
 
     async def _read(self, reader: Reader) -> None:
-        """Read until the end of the stream, or until it is time to try another worker."""
+        """Read until the end of the stream, but make at most a random number of reads."""
         history = self._witness.histories[reader.tail.internal_id]
         slow_s = self._rng.choice([0.0, 0.0, 1.0])
         with_frames = self._rng.random() < 0.5
@@ -88,8 +88,8 @@ class Follower:
                 assert reader.end == history.state.end, "the end differs from the stored end (G5)"
                 assert self.text == history.text, "the end arrived before the last text (G5)"
                 self.saw_end = True
-                # A read of the store that began before the end may return now. It must not change
-                # ``reader.offset``, because a response uses this offset after its last send.
+                # A read of the store that began before the end may return now. This read must not
+                # change ``reader.offset``, because a response sends this offset after the text.
                 await asyncio.sleep(self._rng.random() * 0.6)
                 assert reader.offset == self._offset, "the offset of the end changed (G10)"
                 return

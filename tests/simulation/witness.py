@@ -1,4 +1,4 @@
-"""Checks the database after every single write, and raises if a guarantee is broken."""
+"""Checks the database after each write, and raises if the write broke a guarantee."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ class History:
 
 
 class Witness:
-    """Looks at a database after each write, and raises if the write broke a guarantee."""
-
     def __init__(self, database: MemoryDatabase) -> None:
         self.histories: dict[int, History] = {}
         self._streams = database._streams

@@ -50,7 +50,8 @@ class World:
 
     Attributes:
         calls: How often a source was called, by stream name.
-        totals: The number of messages of each writer that ended its stream ``done``, by its label.
+        totals: How many messages a writer wrote that ended its stream ``done``, by the writer's
+            label.
         wronged: The writers that were stopped although they had the last claim of a live stream.
         suspects: The workers that had a fault for which others may take them for dead.
     """
@@ -66,7 +67,8 @@ class World:
         self._labels = 0
         self._names: list[str] = []
         self._work: list[asyncio.Task[None]] = []
-        # A stream with more than MAX_RUNS runs merges runs, and its valid offsets become invalid.
+        # If a stream has more than MAX_RUNS runs, its oldest offsets become invalid, and a check
+        # would fail. So draw fewer generations.
         self._draws = MAX_RUNS - 2
 
     async def run(self, steps: int) -> None:
@@ -76,7 +78,10 @@ class World:
             await self._run(steps)
 
     def _watch(self, fence: Callable[[Writer, StreamState | None], None]) -> Any:
-        """Wrap ``Writer.fence`` to record fenced writers with the last claim of a live stream."""
+        """Return a ``fence`` that first records a writer that should not be fenced.
+
+        Such a writer has the last claim of a stream that is still live.
+        """
 
         def watched(writer: Writer, state: StreamState | None) -> None:
             now = self.cluster.witness.histories[writer.internal_id]
@@ -305,7 +310,7 @@ class World:
     # Writers -------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
-        """Return a source of numbered pieces with its label, so that a gap is noticed."""
+        """Return a source whose pieces contain its label and a number, so that gaps are found."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([0, 1, 5, 40, 200])

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 _Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0
-"""How long an application may take to notice that its client has disconnected."""
+"""How many seconds an application may still run after its client has disconnected."""
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):

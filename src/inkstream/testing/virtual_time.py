@@ -1,4 +1,4 @@
-"""An event loop with virtual time: hours pass in milliseconds, and a test always runs the same way.
+"""An event loop with virtual time, in which hours pass in milliseconds.
 
 When no task is ready, the loop does not sleep. Instead, its clock jumps to the next timer. Threads
 and sockets do not use virtual time, so use a real loop for a source that runs in a thread.
@@ -24,8 +24,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """Run tasks in virtual time, which begins at 0.
 
     Args:
-        limit_s: The virtual time at which the loop raises ``TimeoutError``. Without a limit, tasks
-            that poll would run for ever if a test waits for something that never happens.
+        limit_s: The virtual time, in seconds, after which the loop raises ``TimeoutError``. Without
+            a limit, tasks that poll would run for ever if a test waits for something that never
+            happens.
     """
 
     def __init__(self, limit_s: float = 3600.0) -> None:
@@ -38,7 +39,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Move the loop's time forward; due timers run late, as after a pause of the process."""
+        """Move the loop's time forward by ``seconds``, as if the process had been paused.
+
+        Timers that become due run late.
+        """
         self._now += seconds
 
 

@@ -1,4 +1,4 @@
-"""The conformance suite of ``abc.Store``. A store that passes can replace any other store."""
+"""The tests that every implementation of ``abc.Store`` must pass."""
 
 from inkstream.testing.store_suite.commits import CommitTests
 from inkstream.testing.store_suite.creation import CreationTests
@@ -28,7 +28,7 @@ class StoreSuite(
     TidyTests,
     ModelTests,
 ):
-    """Prove that a store meets every obligation of ``abc.Store``.
+    """Test whether a store does what ``abc.Store`` demands.
 
     In a test module, write a subclass of ``StoreSuite`` with the two methods that create a database
     and a store. pytest then collects the tests::

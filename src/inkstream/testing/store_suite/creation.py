@@ -36,7 +36,7 @@ AWKWARD: dict[str, Any] = {
 
 
 class BirthTests(StoreHarness):
-    """A new stream has the state that the contract demands, or is not created."""
+    """A new stream has the state that ``abc.Store`` demands, or is not created."""
 
     async def test_text_begins_pending(self, store: Store) -> None:
         created = await store.create(new())

@@ -33,7 +33,7 @@ def offsets_of(state: StreamState) -> list[Offset]:
 
 
 class GenerationTests(StoreHarness):
-    """G2, G10: an offset stays valid while its messages exist, in any generation."""
+    """G2, G10: a new generation does not make the offsets of existing messages invalid."""
 
     async def reopened(self, database: Any, store: Store) -> Store:
         """Close a store, and open another store while no worker runs, as after a restore."""

@@ -65,7 +65,7 @@ class StoreHarness(ABC):
 
     @abstractmethod
     def make_store(self, database: Any) -> Store:
-        """Return a store on the database, not yet opened. Several stores may use one database."""
+        """Return a new store, which is not open yet. Several stores may use one database."""
 
     async def drop_database(self, database: Any) -> None:
         """Remove what ``make_database`` created outside ``tmp_path``.
@@ -183,7 +183,7 @@ async def stream_in(
 async def pages_of(
     store: Store, stream_id: str = "s", after: int = 0, max_bytes: int = EVERYTHING
 ) -> list[Page]:
-    """Return all pages of a stream after a position; check each page against the contract."""
+    """Return all pages of a stream after a position, and check each page with ``check_page``."""
     pages: list[Page] = []
     while True:
         page = await store.read(StreamId(stream_id), after, max_bytes)
@@ -195,7 +195,7 @@ async def pages_of(
 
 
 def check_page(page: Page, after: int, max_bytes: int) -> None:
-    """Assert what the contract says about every page."""
+    """Assert what ``abc.Store.read`` promises about each page."""
     segments = page.segments
     if not segments:
         assert page.end == after

@@ -1,4 +1,4 @@
-"""Random sequences of calls; after each call, the store is compared with a simple model."""
+"""A test that makes random calls, and compares the store with a simple model after each call."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Step:
-    """One call. The numbers in ``streams`` select streams of the model, also deleted streams."""
+    """One call. The numbers in ``streams`` select streams of the model, even deleted streams."""
 
     call: str
     streams: tuple[int, ...]
@@ -89,7 +89,7 @@ class ModelTests(StoreHarness):
     async def test_any_sequence_of_calls(
         self, store: Store, other: Store, steps: list[Step]
     ) -> None:
-        """G2, G3, G10, G11: after every call, the store agrees with a few lists in memory."""
+        """G2, G3, G10, G11: after each call, the store agrees with the model."""
         model: list[Modelled] = []
         for step in steps:
             opened = other if step.second_store else store
