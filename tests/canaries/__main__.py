@@ -23,7 +23,7 @@ _FAILURES: Final = 1
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the canaries in ``names``, or all canaries if there are none. Return the exit code."""
+    """Run the canaries in ``names``, or all canaries if it is empty. Return the exit code."""
     unknown = set(names) - {canary.name for canary in CANARIES}
     if unknown:
         sys.stderr.write(f"canaries: there is no {', '.join(sorted(unknown))}\n")

@@ -50,7 +50,7 @@ async def append(store: SQLiteStore, worker: str) -> None:
 
 
 async def follow(store: SQLiteStore, worker: str) -> None:
-    """Read all numbers again and again until the stream ends. Print each count."""
+    """Read all numbers again and again until the stream ends. Print their count each time."""
     ended = False
     while not ended:
         after, found = 0, list[int]()
@@ -69,7 +69,7 @@ async def fork(store: SQLiteStore, worker: str) -> None:
     """Fork a child that outlives this process."""
     child = os.fork()
     if child == 0:
-        os.read(0, 1)  # the test closes the pipe to end this process
+        os.read(0, 1)  # wait until the test closes the pipe
         os._exit(0)
     say(child)
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports the problems of a database, and none without a cause."""
+"""`inkstream doctor --database` reports the problems of a database, and none if it has none."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """The doctor reports no problem of the tests' server, except settings that are off."""
+    """The doctor reports no problem of the tests' server, except that some settings are off."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: a power failure" in message for message in messages), messages

@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports each fault that a test makes, until the test repairs it."""
+"""`inkstream doctor --database` reports a fault until the fault is repaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def wrong(url: str) -> dict[str, Finding]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[postgres_server.OwnServer]:
-    """Run a server without any fault, on which autovacuum does not disturb the test."""
+    """Run a server that has no fault, and that does not vacuum its tables during the tests."""
     running = postgres_server.own_server(settings=("fsync=on", "autovacuum_naptime=3600"))
     yield running
     running.destroy()

@@ -49,7 +49,7 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Provide the hints of a notifier for ``store``, without the hint at the notifier's start."""
+    """Provide the hints of a notifier for ``store``, except the hint that it gives at its start."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -216,7 +216,7 @@ async def test_closed_notifier_is_silent(store: SQLiteStore, other: SQLiteStore)
     await notifier.close()
     before = len(calls)
     await create(other, "s")
-    await create(store, "t")  # if it were open, the notifier would look at the file now
+    await create(store, "t")  # an open notifier would look at the file now
     await asyncio.sleep(0)
     assert len(calls) == before
     await notifier.notify([StreamId("s")])

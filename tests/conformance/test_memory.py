@@ -78,9 +78,9 @@ async def test_a_worker_that_restarts_has_its_own_lock(
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: if ``before`` raises an error, the call has no effect.
+    """G12: if the database's ``before`` raises an error, the call has no effect.
 
-    If ``after`` raises an error, the effect of the call stays.
+    If the database's ``after`` raises an error, the effect of the call stays.
     """
     one, _ = pair
 

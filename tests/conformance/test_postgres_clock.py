@@ -42,7 +42,7 @@ async def test_host_that_is_behind_makes_no_stream_due(
     await right.open("right")
     behind = await opened(url, "behind", -HOUR_S, monkeypatch)
     assert "3600 s behind PostgreSQL's" in caplog.text
-    now = time.time() - HOUR_S  # as the host's own clock shows it
+    now = time.time() - HOUR_S  # the clock of the host shows this time
     await behind.create(new("pending", created_at=now, due_at=now + 600))
     ended = await behind.create(new("ended", created_at=now, due_at=now + 600))
     change = Change(internal_id=ended.internal_id, end=End(Status.DONE), at=now, due_at=now + 600)

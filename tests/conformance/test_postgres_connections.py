@@ -1,4 +1,4 @@
-"""Calls with ``connection=`` are part of the application's transaction, with every driver."""
+"""With each supported driver, calls with ``connection=`` join the application's transaction."""
 
 from __future__ import annotations
 

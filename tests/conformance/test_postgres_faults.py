@@ -153,7 +153,7 @@ SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'
 async def test_readers_do_not_block_writers(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G9: no matter how many readers wait, one connection stays free for commits."""
+    """G9: even if many readers wait, one connection stays free for commits."""
     one, _ = stores
     state = await create(one, "s")
     await one.commit([appending(state, "a")])
@@ -191,7 +191,7 @@ async def test_the_schema_that_a_url_names(own: postgres_server.OwnServer) -> No
 async def test_overlapping_batches_do_not_deadlock(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G3: batches over the same streams do not deadlock, and each batch is applied once."""
+    """G3: two stores change the same streams without a deadlock, and each change is made once."""
     states = [await create(stores[0], f"s{n}") for n in range(6)]
     expected = dict.fromkeys(range(6), 0)
 
@@ -357,9 +357,9 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the connection that holds its lock does not answer, a worker opens a new connection.
+    """If a connection is silent, a worker takes its lock again on a new connection.
 
-    The worker takes its lock there before the server has closed the old connection.
+    The worker does not wait until the server has closed the silent connection.
     """
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)

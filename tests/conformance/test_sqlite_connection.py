@@ -32,7 +32,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 
 
 async def inside(call: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a thread that may block, as a synchronous handler does."""
+    """Run a coroutine on another thread, as a synchronous handler of the application does."""
     return await asyncio.to_thread(at_once, call)
 
 

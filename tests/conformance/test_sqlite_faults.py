@@ -80,7 +80,7 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["SHMOPEN", "SHMSIZE", "SHMMAP"])
 def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
-    """If SQLite cannot make the ``-shm`` file, the disk may be full, and the error asks this."""
+    """If SQLite cannot make the ``-shm`` file, the error asks whether the disk is full."""
     exc = sqlite3.OperationalError("disk I/O error")
     exc.sqlite_errorcode = getattr(sqlite3, f"SQLITE_IOERR_{name}")
     assert "is the disk full?" in str(translate(exc, "the.db"))
@@ -317,7 +317,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: if a call timed out or was cancelled while it waited for the lock, it never runs."""
+    """G12: if a call times out or is cancelled before it gets the writers' lock, it never runs."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -435,7 +435,6 @@ async def test_a_write_that_fails(store: SQLiteStore, path: Path, file_size_limi
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a filesystem of 1 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)

@@ -101,7 +101,7 @@ async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
 
 
 async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None:
-    """G1, G2: if another database replaces the file, a process that only reads uses the new one."""
+    """G1, G2: a process that only reads opens the database that has replaced its file."""
     reader = SQLiteStore(path)
     await reader.open("reader")
     try:
@@ -122,7 +122,7 @@ async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None
 async def test_restored_into_the_file(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1: SQLite's own restore writes older content into the file, and the next beat raises."""
+    """G1: if SQLite's own restore writes older content into the file, the next beat raises."""
     for _ in range(3):
         await store.heartbeat(beat=True)
     backup = path.with_suffix(".backup")

@@ -86,7 +86,7 @@ async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> Non
 async def test_long_live_stream_is_merged(
     store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
-    """If rows were not merged, a reader that is far behind would read all rows."""
+    """If ``tidy`` did not merge the live rows, a reader that is far behind would read all rows."""
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):
         await store.commit(tokens([state] * 50, in_each))

@@ -1,4 +1,4 @@
-"""Worker processes on one database. A test controls the processes."""
+"""Starts worker processes on one database, and lets a test control these processes."""
 
 from __future__ import annotations
 

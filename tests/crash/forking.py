@@ -1,8 +1,8 @@
 """Forks a server for each line of its input: ``python -m tests.crash.forking PORT``.
 
-Everything is imported before the fork, so that a server starts in milliseconds and a test can kill
-many servers. The script prints the process id of each new server, and ``dead`` when that server has
-died.
+The script imports the server before it forks, so that a server starts in milliseconds and a test
+can kill many servers. The script prints the process id of each new server, and ``dead`` when that
+server has died.
 """
 
 from __future__ import annotations

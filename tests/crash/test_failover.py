@@ -125,7 +125,7 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
 
 
 async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -> None:
-    """G10: a process without readers also changes to the new leader."""
+    """G10: even a process without readers changes to the new leader."""
     idle = await spawn()
     await idle.do("create", "old")
     await pair.hand_over()
@@ -178,7 +178,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: if a database is read-only for a while, workers cannot beat, but stay alive."""
+    """G7, G12: while a database is read-only, workers cannot beat, but are not taken for dead."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)

@@ -81,7 +81,10 @@ async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> 
 async def test_the_process_is_dead(
     client: httpx.AsyncClient, server: Server, database: str
 ) -> None:
-    """G7: `show` names the dead process, but does not end the stream. The next process ends it."""
+    """G7: `show` names the dead process, but does not end the stream.
+
+    The next process that runs ends the stream.
+    """
     pid = await started(client, "dead")
     await asyncio.to_thread(server.kill)
     dead = await shown_until(database, "dead", "writer_dead")
@@ -173,7 +176,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: if the client of a reader reads nothing, `show` says so, and the answer goes on."""
+    """G9: if a client does not read from its connection, `show` says so. The answer goes on."""
     counting = await client.post("/count?id=behind&pause_s=0.01&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

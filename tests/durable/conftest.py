@@ -1,4 +1,4 @@
-"""Provides a mount for the Durable Streams protocol on each store, and a clock to move."""
+"""Provides a mount for the Durable Streams protocol on each store, and a clock for the tests."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ async def test_body_of_too_many_messages(client: httpx.AsyncClient, method: str)
     ids=["ones", "one array", "number", "string", "four large", "nested"],
 )
 async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes) -> None:
-    """The test measures CPU time, so that a busy machine has no effect."""
+    """While the server parses a large body, the event loop runs other tasks at least every 0.1 s.
+
+    The test measures CPU time, so that other work on the machine has no effect.
+    """
     await client.put("/s", headers=JSON)
     longest = 0.0
     done = asyncio.Event()
@@ -233,7 +236,7 @@ async def test_denied_reader_costs_no_text(
 
 
 async def test_forks_of_forks_have_a_depth(client: httpx.AsyncClient) -> None:
-    """A fork of forks has a maximal depth, because a read of the fork visits all its ancestors."""
+    """A chain of forks has a maximal length, because a read of its last fork visits each fork."""
     await client.put("/0", headers=TEXT, content=b"x")
     for i in range(1, MOST_FORKS + 1):
         answer = await client.put(f"/{i}", headers={"stream-forked-from": f"/{i - 1}"})

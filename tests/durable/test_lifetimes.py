@@ -34,7 +34,7 @@ async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClien
 
 
 async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:
-    """The official conformance suite sends the reference server's spelling of a stream's start."""
+    """The reference server and the official suite write the start of a stream as ``zero``."""
     zero = "0000000000000000_0000000000000000"
     await client.put("/s", headers=TEXT, content=b"text")
     assert (await client.get("/s", params={"offset": zero})).content == b"text"

@@ -71,10 +71,10 @@ async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
 async def test_the_number_of_streams_is_limited(
     streams: PersistentTextStreaming, database: str, clock: ShiftedClock
 ) -> None:
-    """G9: the streams of all mounts together have a limit. The application's streams do not count.
+    """G9: all mounts together have a limit of streams. The application's streams do not count.
 
     After a deletion in one mount, this mount can create another stream at once. The other mounts
-    can do this after ``RECOUNT_S``.
+    can create another stream after ``RECOUNT_S``.
     """
     few = DurableSettings(max_streams=3)
     async with (
@@ -109,7 +109,8 @@ async def test_places_of_an_old_count_are_lost(
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as idle,
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as busy,
     ):
-        assert (await idle.put("/first", headers=TEXT)).status_code == 201  # one place is left
+        assert (await idle.put("/first", headers=TEXT)).status_code == 201
+        # Without a new count, ``idle`` could now create another stream.
         for i in range(15):
             assert (await busy.put(f"/{i}", headers=TEXT)).status_code == 201
         clock.ahead_s += RECOUNT_S

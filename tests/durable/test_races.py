@@ -201,7 +201,7 @@ async def test_concurrent_creates_of_one_stream(client: httpx.AsyncClient) -> No
 async def test_a_shutdown_during_a_commit_is_uncertain(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: if the mount stops during a commit, the outcome of the append in it is unknown.
+    """G12: if the mount stops during a commit, the outcome of an append in this commit is unknown.
 
     An append that still waits for a commit is not stored.
     """

@@ -63,7 +63,7 @@ class Witness:
                 history.deleted = True
 
     def check_offset(self, offset: Offset) -> None:
-        """Raise unless the store accepts an offset that a reader was given (G10)."""
+        """Raise if a reader with this offset would get 410 although the stream exists (G10)."""
         history = self.histories[offset.internal_id]
         assert history.deleted or offset.lies_in(history.state), (
             f"the reader of {offset} would get 410 from {history.state} (G10)"

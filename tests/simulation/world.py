@@ -50,8 +50,8 @@ class World:
 
     Attributes:
         calls: How often a source was called, by stream name.
-        totals: How many messages a writer wrote that ended its stream ``done``, by the writer's
-            label.
+        totals: The label of each writer that ended its stream ``done``, with the number of its
+            messages.
         wronged: The writers that were stopped although they had the last claim of a live stream.
         suspects: The workers that had a fault for which others may take them for dead.
     """
@@ -172,7 +172,7 @@ class World:
     def _draw_generation(self, groups: Sequence[Group]) -> None:
         """Sometimes begin a new generation of the database, above all at the end of a stream.
 
-        A read that is in flight then returns runs that lack the newest generation (G10).
+        A read that began earlier then returns runs that lack the newest generation (G10).
         """
         if self._draws and self._rng.random() < (0.5 if _ends(groups) else 0.02):
             self._draws -= 1

@@ -16,7 +16,7 @@ _CALLED_WITHIN_S: Final = 10.0
 class ScriptedSource:
     """Replace a model: yield what the test sends, when the test sends it.
 
-    If no stream calls the source within ten seconds, its methods raise ``TimeoutError``.
+    If no stream calls the source within ten seconds, the source's methods raise ``TimeoutError``.
 
     Pass an instance as a source::
 

@@ -133,7 +133,7 @@ async def refused(store: Store, *changes: Change) -> Refused:
 
 
 async def append(store: Store, state: StreamState, *messages: str | wire.RawJSON) -> Head:
-    """Append messages as one segment, unconditionally."""
+    """Append messages as one segment, without a condition."""
     (head,) = await committed(store, Change(internal_id=state.internal_id, append=piece(*messages)))
     return head
 
@@ -154,7 +154,7 @@ async def claim(store: Store, state: StreamState, worker: str = "one") -> Head:
 
 
 async def finish(store: Store, state: StreamState, end: End = DONE) -> Head:
-    """End a stream, unconditionally."""
+    """End a stream, without a condition."""
     change = Change(internal_id=state.internal_id, end=end, at=NOW + 2, worker=None)
     (head,) = await committed(store, change)
     return head

@@ -91,7 +91,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "two") is not False
 
     async def test_an_owner_is_not_forgotten(self, store: Store, other: Store) -> None:
-        """A worker that a stream names stays listed, so that other workers can end the stream."""
+        """A worker stays listed while it has a stream, so that other workers can end the stream."""
         await beats(other, beat=True)
         states = [await store.create(new(name)) for name in "ab"]
         for state in states:
