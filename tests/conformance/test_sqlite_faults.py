@@ -70,7 +70,8 @@ TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
 def test_every_result_code_is_mapped(name: str) -> None:
     """G12: each result code of SQLite becomes the error that ``TABLE`` names."""
     exc = sqlite3.OperationalError("what SQLite says")
-    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # an extended code of this error
+    # SQLite often returns an extended code, whose low byte is the primary code.
+    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8
     statement, commit = TABLE[name]
     assert type(translate(exc, "the.db")) is statement
     mapped = translate(exc, "the.db", committing=True)
@@ -89,7 +90,7 @@ def test_an_error_of_the_shm_file_asks_for_the_disk(name: str) -> None:
 def test_the_table_is_complete() -> None:
     """``TABLE`` has every primary error code of this version of Python's sqlite3."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
-    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # an authoriser returns these
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # an authoriser callback returns these values
     primary = {
         name
         for name, value in vars(sqlite3).items()
@@ -104,7 +105,7 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Return whether ``name`` is a result code, and not an action of an authoriser.
+    """Return whether ``name`` is a result code, and not an action that an authoriser checks.
 
     Actions have the same numbers as result codes, so only the name shows the difference.
     """

@@ -76,12 +76,12 @@ class Process:
 
 
 class Lateness:
-    """Measure how late the machine runs its processes.
+    """Measure how much the machine delays this process.
 
     On an overloaded machine, the library's timers run late, so tests must allow more time.
 
     Attributes:
-        late_s: The sum of all delays during the ``async with`` block.
+        late_s: The sum of the delays during the ``async with`` block.
     """
 
     late_s = 0.0

@@ -17,7 +17,7 @@ class Host:
 
     Attributes:
         server: The address of the tests' side of the link. PostgreSQL listens on this address.
-        prefix: The command prefix that runs a command in the namespace.
+        prefix: Words that stand before a command, and run the command in the namespace.
     """
 
     def __init__(self) -> None:

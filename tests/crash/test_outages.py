@@ -103,7 +103,7 @@ async def test_server_crash_before_its_commit_answers(
         while time.monotonic() < deadline:
             heard += (await b.told(number))[1]
         own.kill_a_backend()
-        heard += (await b.told(number))[1]  # the database is available again
+        heard += (await b.told(number))[1]  # this text shows that the database works again
     await a.do("say", "s", None)
     await a.told(writing)
     while (told := await b.told(number))[0] == "text":

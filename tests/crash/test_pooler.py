@@ -119,7 +119,7 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
         if name == "cancelled":
             assert await reader.do("cancel", name) is True
             assert await reader.told(numbers[name]) == ["end", "cancelled", None]
-            assert await writer.told(source) == ["closed"]  # the poll shows the cancel
+            assert await writer.told(source) == ["closed"]  # the writer's poll has seen the cancel
     writer.process.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     assert await end_of(reader, numbers["lost"], 3 * LEASE_S) == ["end", "timeout", "writer_lost"]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from inkstream import PersistentTextStreaming
-from inkstream.stores import sqlite as _sqlite  # noqa: F401 - reads its SQL before any loop runs
+from inkstream.stores import sqlite as _sqlite  # noqa: F401 - it reads files before a loop runs
 from tests import postgres_server
 from tests.durable.mount import client_of
 from tests.http.asgi import ShiftedClock

@@ -273,7 +273,7 @@ async def test_readers_disconnect_when_the_server_stops(
         await poll.drain()
         async with reading(client, url) as events:
             await until_up_to_date(events)
-            await client.head(url)  # the server gets this request after the poll
+            await client.head(url)  # when the server answers, it has already received the poll
             server.process.terminate()
             async with asyncio.timeout(DEADLINE_S):
                 rest = [json.loads(data) async for name, data in events if name == "control"]

@@ -89,7 +89,7 @@ class Follower:
                 assert self.text == history.text, "the end arrived before the last text (G5)"
                 self.saw_end = True
                 # A read of the store that began before the end may return now. This read must not
-                # change ``reader.offset``, because a response sends this offset after the text.
+                # change ``reader.offset``, because a response uses this offset after its last send.
                 await asyncio.sleep(self._rng.random() * 0.6)
                 assert reader.offset == self._offset, "the offset of the end changed (G10)"
                 return

@@ -1,4 +1,4 @@
-"""A random schedule of faults and calls, drawn from a seed."""
+"""Makes random calls and faults. The seed decides which calls and faults occur, and when."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class World:
     """Streams, workers and readers, and the random calls and faults that concern them.
 
     Attributes:
-        calls: How often a source was called, by stream name.
+        calls: For each stream name, how often a source was called.
         totals: The label of each writer that ended its stream ``done``, with the number of its
             messages.
         wronged: The writers that were stopped although they had the last claim of a live stream.

@@ -22,7 +22,8 @@ except ModuleNotFoundError as missing:
 
 pytest.register_assert_rewrite("inkstream.testing.store_suite")
 
-from inkstream.testing.sources import ScriptedSource  # noqa: E402  (after register_assert_rewrite)
+# These imports must follow ``register_assert_rewrite``.
+from inkstream.testing.sources import ScriptedSource  # noqa: E402
 from inkstream.testing.store_suite import StoreSuite  # noqa: E402
 from inkstream.testing.transport import StreamingTransport  # noqa: E402
 from inkstream.testing.virtual_time import (  # noqa: E402

@@ -45,7 +45,7 @@ on_one_store = settings(
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,  # examples share a store but no stream
-        HealthCheck.differing_executors,  # every subclass of the suite is an executor of its own
+        HealthCheck.differing_executors,  # each subclass of the suite runs the same test
         HealthCheck.too_slow,
     ],
 )
