@@ -84,7 +84,6 @@ def test_sqlite_that_cannot_be_read(file: Path) -> None:
 
 
 def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large file that consists mostly of free pages is a problem."""
     db = sqlite3.connect(file)
     db.execute("CREATE TABLE waste AS SELECT randomblob(1000000) AS data")
     db.execute("DROP TABLE waste")
@@ -104,7 +103,6 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """If the tables are missing, the doctor names the command that creates them."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -126,7 +124,6 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """The doctor reports no problem until ``statement`` changes the role."""
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
     await execute(

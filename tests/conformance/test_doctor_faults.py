@@ -143,7 +143,6 @@ async def file(tmp_path: Path) -> Path:
 
 
 def test_sqlite_large_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long read transaction keeps the write-ahead log large, and the doctor reports this."""
     monkeypatch.setattr(sqlite, "_LARGE_WAL", 500_000)
     reader, writer = sqlite3.connect(file, isolation_level=None), sqlite3.connect(file)
     reader.execute("BEGIN")

@@ -215,7 +215,6 @@ async def test_overlapping_batches_do_not_deadlock(
 async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """If a commit ends in a deadlock with another program, the store repeats the commit."""
     first, second = [await create(stores[0], name) for name in "ab"]
     stranger = await asyncpg.connect(url)
     await stranger.execute(

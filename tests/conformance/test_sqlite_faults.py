@@ -252,7 +252,6 @@ async def test_missing_table(path: Path, store: SQLiteStore) -> None:
 
 
 async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
-    """A store in the application's file leaves the application's data unchanged."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE users (name TEXT)")
         connection.execute("PRAGMA user_version = 41")

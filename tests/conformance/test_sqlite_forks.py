@@ -80,7 +80,6 @@ def come_and_go(path: Path) -> None:
 
 
 def wait_for_the_lock(pid: int) -> None:
-    """Wait until the process ``pid`` waits for a flock."""
     deadline = time.monotonic() + 10
     while not any(
         "-> FLOCK" in line and f" {pid} " in line

@@ -126,7 +126,6 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
 
 
 async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
-    """A reader waits for the commit of the transaction that creates its stream."""
     streams, connect, url = opened
     app = streams.asgi(allow_anonymous=True)
     asking = asyncio.Event()

@@ -112,7 +112,6 @@ def timing(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Return the URL of a database that several processes can share."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/ink.db"
         return
@@ -123,7 +122,6 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def faults_of(database: str) -> list[str]:
-    """Return the faults that `inkstream verify` finds."""
     if database.startswith("sqlite"):
         return await asyncio.to_thread(sqlite.check_streams, database)
     return await postgres.check_streams(database)

@@ -18,7 +18,6 @@ streams = PersistentTextStreaming()
 
 
 async def count() -> AsyncIterator[str]:
-    """Yield numbers, with a pause after each seventh number."""
     for number in itertools.count():
         yield f"{number} "
         if number % 7 == 0:
@@ -26,7 +25,6 @@ async def count() -> AsyncIterator[str]:
 
 
 async def start(request: Request) -> Response:
-    """Start a stream of numbers, whose source never ends. Return the id of this process."""
     name = await streams.create(request.path_params["name"])
     streams.start(name, count)
     return PlainTextResponse(str(os.getpid()))

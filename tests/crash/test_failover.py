@@ -74,7 +74,6 @@ async def database(pair: Pair) -> str:
 
 
 def on(server: postgres_server.OwnServer, database: str) -> str:
-    """Return the URL of a database on ``server``."""
     return server.url_of(urlsplit(database).path[1:])
 
 

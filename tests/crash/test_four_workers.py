@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
-    """Run the server. Yield its port when all four processes answer."""
     with serving(
         tmp_path,
         app="tests.crash.counting:app",

@@ -117,7 +117,6 @@ class Phoenix:
         self._child = int(self._forking.stdout.readline())
 
     def fall(self) -> None:
-        """Kill the server with ``kill -9``, and wait until it is dead."""
         assert self._forking.stdout is not None
         os.kill(self._child, signal.SIGKILL)
         assert self._forking.stdout.readline() == b"dead\n"

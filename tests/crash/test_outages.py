@@ -27,7 +27,6 @@ pytestmark = pytest.mark.timeout(150)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a PostgreSQL that the tests of this module may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()

@@ -23,7 +23,6 @@ class Server:
         self.base_url = url.removesuffix("/v1/stream/")
 
     async def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
         self.process.kill()
         await self.process.wait()
 

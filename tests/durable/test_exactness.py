@@ -115,7 +115,6 @@ async def test_all_readers_of_a_log_get_the_same_text(
 
 
 def _text_in(value: Any) -> str:
-    """Return the text in an event of any format."""
     match value:
         case str() as text:
             return text

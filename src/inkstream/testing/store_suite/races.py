@@ -190,7 +190,7 @@ class RaceTests(StoreHarness):
             assert await messages_in(reader) == [str(n) for n in range(number + 1)]
 
     async def test_readers_beside_a_writer_see_prefixes(self, store: Store, other: Store) -> None:
-        """G2: a read returns the state and the messages of one moment, and no half of a commit."""
+        """G2: a read returns the state and the messages of one moment, and never half a commit."""
         state = await stream_in(store, Status.STREAMING)
         expected = [str(number) for number in range(30)]
 
