@@ -1,8 +1,7 @@
-"""The application of ``tests.http.app`` with pages that show its streams, under ``/page``.
+"""Adds pages that show streams to the application of ``tests.http.app``, below ``/page``.
 
 ``GET /event-streams`` returns how many connections send events now, and the largest number since
-the last ``POST /event-streams``. Over HTTP/1.1, each connection is a socket of its own.
-``/inspector`` is the operator's page.
+the last ``POST /event-streams``.
 
 The environment variable ``TEST_PAGES`` names the folder of the built pages.
 """
@@ -29,10 +28,11 @@ most = 0
 
 
 class CountEvents:
-    """Counts the connections that send events.
+    """Counts how many connections send events at the same time.
 
     The server may accept a new connection a moment before it notices that an old connection has
-    closed. So two connections count as open at once only if both are still open LASTING_S later.
+    closed. So an old and a new connection count together only if both are still open LASTING_S
+    after the new connection began to send events.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -61,7 +61,6 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Raise ``most`` if more of these connections are still open than ``most`` says."""
     global most
     most = max(most, len(together & connections))
 

@@ -27,7 +27,7 @@ async def assert_accessible(page: Page, state: str) -> None:
     ``state`` names the state of the page in the error message.
     """
     for frame in page.frames:
-        # The rules are not added as a <script>, because the page's policy forbids other scripts.
+        # The page's content security policy would block a <script> element with the rules.
         await frame.evaluate(RULES.read_text())
     for scheme in ("light", "dark"):
         # Animations are off, because a colour that is changing may have too little contrast.

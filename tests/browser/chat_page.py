@@ -64,13 +64,12 @@ class Chat:
                 )
 
     def add_chats(self, *chats: tuple[str, float]) -> None:
-        """Add conversations without turns. Each chat is a title and the time of its change."""
+        """Add conversations without turns. Each chat is a title and the time of its last change."""
         rows = [(f"added-{title}", title, changed_at) for title, changed_at in chats]
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             connection.executemany("INSERT INTO chats VALUES (?, ?, ?)", rows)
 
     def make_older(self, days: float) -> None:
-        """Move the last change of all conversations into the past."""
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             connection.execute("UPDATE chats SET changed_at = changed_at - ?", (days * 86400,))
 
@@ -82,7 +81,7 @@ class Chat:
 
 @contextlib.asynccontextmanager
 async def chatting(chat: Chat, *chunks: bytes, model: str = "small") -> AsyncIterator[Provider]:
-    """Run the chat with a model that sends these chunks, and then waits for ``go_on``."""
+    """Run the chat with a model that sends these chunks, and then waits for its ``go_on``."""
     async with playing_provider(*chunks) as provider:
         chat.environment = provider.environment | {"OPENAI_MODEL": model}
         await chat.start()
@@ -128,7 +127,7 @@ async def shown(page: Page) -> str:
 
 
 async def assert_told_truly(chat: Chat, *pages: Page) -> StreamBody:
-    """Compare the last answer on each page, which must have ended, with the database."""
+    """Fail if a page's last answer has not ended, or differs from the stored answer."""
     stored = None
     for page in pages:
         stream_id = await page.locator(".answer").last.get_attribute("data-stream") or ""

@@ -39,7 +39,7 @@ FLAGS = [
     "--no-first-run",
     "--no-default-browser-check",
     "--disable-dev-shm-usage",
-    # Otherwise each window also loads pages for the address bar, and takes twice the time.
+    # Without this flag, each window also loads pages for the address bar, and opens half as fast.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup",
     "--remote-debugging-port=0",
     "about:blank",
@@ -47,7 +47,8 @@ FLAGS = [
 START_S = 15.0
 WAIT_MS = 10_000
 
-# Playwright keeps every page visible, so these scripts change the state that the page reports.
+# Playwright keeps every page visible. So these scripts only make the page say that it is hidden or
+# visible again.
 HIDE = """() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -59,10 +60,7 @@ SHOW_AGAIN = """() => {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of a file on one event loop, because they share a driver of Playwright.
-
-    To start a driver for each test would take more time than many of the tests.
-    """
+    """Run the tests of a file on one event loop, because they share a driver of Playwright."""
     for item in items:
         if Path(__file__).parent in item.path.parents and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
@@ -70,9 +68,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def no_task_left() -> AsyncIterator[None]:
-    """Check the event loop of the file's tests, instead of an event loop of the test.
+    """Fail a test whose tasks outlive the test on the event loop of its file.
 
-    Each test has its own threads for blocking calls, because the event loop stays open.
+    Each test gets its own threads for blocking calls. Threads of the event loop would outlive the
+    test, and the test would fail.
     """
     with ThreadPoolExecutor(thread_name_prefix="asyncio") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
@@ -84,7 +83,7 @@ async def no_task_left() -> AsyncIterator[None]:
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session. Return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
-    # pytest keeps its folders, so the hundreds of files of a profile are in another folder.
+    # A folder of pytest would stay on the disk, with the hundreds of files of Chromium's profile.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [path, *FLAGS, f"--user-data-dir={profile}"],
@@ -116,7 +115,7 @@ async def driven(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def browser(driven: Browser) -> AsyncIterator[Browser]:
-    """Return the connection to Chromium. After the test, close the profiles that it left open."""
+    """Return the connection to Chromium. After the test, close the profiles that still exist."""
     before = driven.contexts
     yield driven
     for left in driven.contexts:
@@ -178,7 +177,7 @@ def chat(tmp_path: Path, built_chat: None) -> Chat:
 
 
 class Site:
-    """A server with the test pages. It can be killed and started on the same port and database."""
+    """A server with the test pages. After a kill, it can start on the same port and database."""
 
     def __init__(self, directory: Path, pages: Path) -> None:
         self.port = free_port()
@@ -268,15 +267,15 @@ async def wait_for_text(page: Page, name: str, text: str) -> None:
 
 
 async def wait_for(page: Page, name: str, **state: str) -> None:
-    """Wait until a page shows the status, connection or transport in ``state`` for a stream."""
+    """Wait until a page shows a stream with ``state``, for example ``status="done"``."""
     conditions = "".join(f"[data-{key}={json.dumps(value)}]" for key, value in state.items())
     await page.locator(f'[data-stream="{name}"]{conditions}').wait_for(state="attached")
 
 
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
-    """Compare each page's final text with the database.
+    """Fail if a page's final text differs from the stored text.
 
-    Also fail if a page ever showed a text that did not begin with the text shown before.
+    Also fail if a page has found a text that did not begin with the text before it.
     """
     stored = await site.stored(name)
     assert stored.status.ended

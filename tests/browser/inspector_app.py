@@ -1,4 +1,7 @@
-"""The application of the HTTP tests with the inspector. The cookie ``may`` names the rights."""
+"""Adds the inspector to the application of ``tests.http.app``.
+
+The cookie ``may`` names the visitor's rights, separated by dots.
+"""
 
 from __future__ import annotations
 

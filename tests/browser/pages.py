@@ -1,7 +1,4 @@
-"""Pages with packages of other projects, bundled for a browser, and actions on pages.
-
-The pages are in tests/interop/pages, examples/usechat and examples/agui.
-"""
+"""Bundles pages that use packages of other projects, and acts on these pages."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _HTML = """<!doctype html>
 
 
 def pages_of(folder: Path, **entries: Path) -> Path:
-    """Bundle each entry as a page with the entry's name, using the packages of ``PAGES``.
+    """Bundle each entry as a page with the entry's name. The packages come from ``PAGES``.
 
     Each entry is copied first, because its own folder may contain another version of a package.
     """

@@ -1,4 +1,4 @@
-"""On the pages of the demo and the inspector, axe finds no violation of moderate impact or more."""
+"""axe finds no moderate, serious or critical violation on the pages of the demo and inspector."""
 
 from __future__ import annotations
 

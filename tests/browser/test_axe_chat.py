@@ -1,4 +1,4 @@
-"""The page of examples/chat is accessible: axe finds no violation that matters."""
+"""axe finds no moderate, serious or critical violation on the page of examples/chat."""
 
 from __future__ import annotations
 
@@ -75,11 +75,7 @@ async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_what_opens(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The page is accessible with each part that a user can open.
-
-    The parts are thoughts, a tool's call, the editors of a question and of a title, the drawer of a
-    phone, and Undo.
-    """
+    """The page is accessible with each part that a user can open."""
     # Without a model, the example writes an answer with thoughts and a tool's call.
     await chat.start()
     try:

@@ -153,7 +153,7 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 
 
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
-    """G6: a browser opens at most six connections to a server. Each of five windows uses one."""
+    """G6: a browser opens at most six connections to a server. Five windows leave one for Stop."""
     async with chatting(chat, delta("On and "), delta("on")):
         first = await open_page(context, chat.url)
         await ask(first, "How long?")
@@ -206,9 +206,9 @@ async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: C
 
 
 async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: Chat) -> None:
-    """G6: Escape and the button both stop the answer.
+    """G6: Escape and the button both stop the answer, and the draft stays.
 
-    The page tells screen readers when the answer begins and stops, and keeps the draft.
+    The page tells screen readers that the answer began, and that the answer was stopped.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
@@ -253,7 +253,7 @@ not even when the server is killed in the middle of a sentence."""
 
 @pytest.mark.timeout(120)
 async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
-    """Draw docs/images/chat.png and chat.webp: one of two windows is reloaded halfway."""
+    """Draw docs/images/chat.png and chat.webp. One of two windows is reloaded during an answer."""
     pieces = [MARKDOWN[at : at + 5] for at in range(0, len(MARKDOWN), 5)]
     async with chatting(chat, *map(delta, pieces), FINISH, model="a model") as provider:
         provider.pace_s = 0.1
@@ -298,8 +298,6 @@ if PICTURES:
 
 
 class Frames:
-    """Screenshots of a page, with the time of each screenshot."""
-
     def __init__(self, page: Page) -> None:
         self._page = page
         self._taken: list[tuple[float, bytes]] = []

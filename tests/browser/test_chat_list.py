@@ -32,7 +32,10 @@ WATCH = """() => {
 
 
 async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
-    """Back, forward, a reload and an address lead to a conversation. The question is the title."""
+    """Back, forward, a reload and the address each show the right conversation.
+
+    The first question of a conversation is its title.
+    """
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -129,7 +132,7 @@ async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> No
 
 
 async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, chat: Chat) -> None:
-    """A window with a deleted conversation reports the deletion, and shows no id and no error."""
+    """A window says that its conversation was deleted. It shows no stream id and no error."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         await ask(one, "How long?")
@@ -146,7 +149,10 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames a conversation in all windows. Escape does not. Both return the focus."""
+    """Enter renames a conversation in all windows, and Escape does not.
+
+    Both keys return the focus to the button that opened the editor.
+    """
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -179,10 +185,7 @@ async def listed(page: Page) -> list[str]:
 
 
 async def test_the_list_is_grouped_by_day(browser: Browser, chat: Chat) -> None:
-    """Each conversation is below its day in the browser's time zone.
-
-    At midnight, the conversation moves to another heading.
-    """
+    """Each conversation is below its day in the browser's time zone, also after midnight."""
     context = await browser.new_context(timezone_id=ZONE)
     await chat.start()
     try:
@@ -215,7 +218,7 @@ async def test_the_list_is_grouped_by_day(browser: Browser, chat: Chat) -> None:
 async def test_a_question_moves_its_conversation_to_today(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """A question moves its old conversation to the top, and a half-typed title stays."""
+    """A question moves its old conversation to the top. A half-typed title stays in its field."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -281,10 +284,9 @@ async def test_a_token_does_not_render_the_list(context: BrowserContext, chat: C
 
 
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
-    """On a phone the header has one line, and the list is a dialog, which keeps the focus.
+    """On a phone, the list is a dialog that keeps the focus.
 
-    Afterwards the button that opened the dialog gets the focus back. Escape closes the dialog and
-    does not stop the answer.
+    Escape closes the dialog, and does not stop the answer.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
@@ -321,7 +323,7 @@ async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: C
 
 
 async def test_a_phone_can_undo(context: BrowserContext, chat: Chat) -> None:
-    """On a phone Undo is outside the dialog, so the dialog closes and Undo gets the focus."""
+    """On a phone, the button Delete closes the dialog, and Undo gets the focus."""
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -12,10 +12,9 @@ pytestmark = pytest.mark.timeout(60)
 
 
 async def test_a_search_filters_the_titles(context: BrowserContext, chat: Chat) -> None:
-    """Each word must be in the title, in any case, with or without accents.
+    """A search finds titles that contain each typed word, in any case, with or without accents.
 
-    The page announces the number of titles. Enter opens the first conversation. Escape clears the
-    search, and does not stop an answer.
+    Enter opens the first conversation. Escape clears the search, and does not stop an answer.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)

@@ -22,7 +22,7 @@ async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None
 async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Chat) -> None:
     """Escape restores an edited question.
 
-    An edited question that is sent begins a branch. The old question keeps the turns after it.
+    After Enter, the edited question begins a branch, and the old question keeps its later turns.
     """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
@@ -77,9 +77,9 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
 
 
 async def test_an_edit_survives_a_reload(context: BrowserContext, chat: Chat) -> None:
-    """A reload restores an open editor's text. The focus is in the field for new questions.
+    """A reload restores the text of an open editor.
 
-    After Escape or Send, a reload restores no edit.
+    After Escape or Enter has closed the editor, a reload does not open the editor.
     """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
@@ -111,7 +111,7 @@ VISIBLE = """element => {
 
 
 async def test_a_tap_shows_the_buttons_of_a_question(browser: Browser, chat: Chat) -> None:
-    """On touch, the buttons are below the last question, and below a question that was tapped.
+    """On a touch screen, only the last question and a tapped question show their buttons.
 
     A screen reader and the keyboard reach the buttons of each question.
     """
@@ -212,7 +212,10 @@ async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, cha
 
 
 async def test_asking_waits_for_what_was_said(context: BrowserContext, chat: Chat) -> None:
-    """A question that is sent before the conversation has loaded would begin another branch."""
+    """The page sends no question before the conversation has loaded.
+
+    Such a question would begin another branch.
+    """
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -41,9 +41,9 @@ async def test_offline_suggestions_name_written_texts(context: BrowserContext, c
 
 
 async def test_a_suggestion_asks_at_once(context: BrowserContext, chat: Chat) -> None:
-    """A model gets the suggestion once, also after a double click. A draft is kept.
+    """The model gets the suggestion once, also after a double click, and the draft stays.
 
-    If the server cannot be reached, the page says so, and another press sends the suggestion.
+    If the server cannot be reached, the page says so, and another click sends the suggestion.
     """
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
@@ -67,7 +67,7 @@ async def test_a_suggestion_asks_at_once(context: BrowserContext, chat: Chat) ->
 
 
 async def test_the_empty_page_begins_at_its_top(context: BrowserContext, chat: Chat) -> None:
-    """In a low window, the empty page shows its beginning. A conversation shows its end."""
+    """In a low window, the empty page shows its beginning, and not its end."""
     async with chatting(chat):
         page = await open_page(context, chat.url)
         await page.set_viewport_size({"width": 320, "height": 400})

@@ -49,10 +49,7 @@ async def wait_for_status(pane: Frame, status: str) -> None:
 
 @pytest.mark.timeout(60)
 async def test_g1_g2_panes_agree_after_kill_9(browser: Browser, tmp_path: Path) -> None:
-    """The four panes of two windows agree after the server is killed, and after Stop.
-
-    All panes share the browser's six connections.
-    """
+    """The four panes of two windows agree after the server is killed, and after Stop."""
     async with (
         playing_provider(delta(ANSWER), *[delta(f"word {n} ") for n in range(20)]) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),

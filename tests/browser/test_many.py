@@ -24,7 +24,7 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 
 
 async def sockets(site: Site) -> dict[str, int]:
-    """Return how many event streams the server sends now, and the largest number since a reset."""
+    """Return how many connections send events now, and the largest number since the last reset."""
     counted = (await client.fetch(site.port, "/event-streams")).json
     return {str(key): int(value) for key, value in counted.items()}
 
@@ -59,7 +59,7 @@ async def test_eight_windows_share_four_connections(context: BrowserContext, sit
 
     polling = transports.index("polling")
     pressed = time.monotonic()
-    # Playwright clicks only after the page draws a frame, and a hidden page draws few frames.
+    # Playwright's own click waits until the page draws a frame. A page in the background draws few.
     await pages[polling].evaluate("document.querySelector('button').click()")
     await wait_for(pages[polling], shows[polling][0], status="cancelled")
     assert time.monotonic() - pressed < STOP_S

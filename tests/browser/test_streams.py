@@ -150,9 +150,7 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
         await site.say(a, "meanwhile ")
         await proxy.until(lambda: proxy.hung == 1)
         proxy.hang_after = None
-        await page.clock.fast_forward(
-            25_000
-        )  # this is shorter than the silence that a visible page accepts
+        await page.clock.fast_forward(25_000)  # a visible page accepts a longer silence
         assert await shown(page, a) == "before "
         await page.evaluate(SHOW_AGAIN)
         await wait_for_text(page, a, "before meanwhile ")
@@ -226,7 +224,7 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
 
 
 async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: Site) -> None:
-    """Ten finished messages free their connections, so all texts appear. Two messages stay live."""
+    """Ten of a page's twelve streams have ended, and leave connections to the two live streams."""
     names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
@@ -327,7 +325,7 @@ async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -
 
 
 async def test_stop_ends_the_answer_in_every_window(context: BrowserContext, site: Site) -> None:
-    """A window that unmounts its hook does not stop the answer. Stop ends the answer everywhere."""
+    """A window that unmounts its hook does not stop the answer. Stop ends it in every window."""
     a = await site.create()
     one, two = [await open_page(context, site.url(a)) for _ in range(2)]
     await site.say(a, "as far as this")

@@ -33,7 +33,7 @@ class Shell:
 
     @contextlib.asynccontextmanager
     async def running(self, *arguments: str, stdin: int = PIPE) -> AsyncIterator[Process]:
-        """Start a command. Kill it at the end of the block."""
+        """Start a command. Kill it if it still runs at the end of the block."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _MAIN, *arguments),
             stdin=stdin,

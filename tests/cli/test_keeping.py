@@ -139,10 +139,7 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("three")
 async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
-    """`ls`, `cat`, `show` and `verify` succeed while another program keeps both locks.
-
-    The locks are the writers' lock of inkstream and the write lock of SQLite.
-    """
+    """Commands that only read succeed while inkstream's and SQLite's locks of writers are held."""
     path = shell.folder / "streams.db"
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
@@ -237,7 +234,7 @@ async def test_ls_watches(shell: Shell) -> None:
                 await shell.run("write", "--id", "second", text=b"two")
             lists.append([])
         assert lists[0] == ["first"]
-        # The newest stream comes first, and the loop above ends after the first line with it.
+        # A list begins with the newest stream, and the loop above stops after the line "second".
         assert lists[-1] == ["second"]
         watching.send_signal(signal.SIGINT)
         assert await watching.wait() == 130

@@ -21,7 +21,7 @@ from tests.cli.command import Shell
 
 @pytest.fixture
 async def url(shell: Shell) -> AsyncIterator[str]:
-    """Create a database without tables, and run commands on it."""
+    """Create a database without tables for the commands of ``shell``."""
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database(migrated=False)
     shell.environment["INKSTREAM_DATABASE"] = url
@@ -36,7 +36,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 async def test_an_unmigrated_database_names_the_command(shell: Shell, url: str) -> None:
-    """The error of an unmigrated database names the command, and the command works."""
+    """The error of an unmigrated database names `inkstream migrate`, and this command works."""
     for refused in (await shell.run("ls"), await shell.run("verify")):
         assert refused.code == Exit.UNAVAILABLE
         assert "inkstream migrate --database postgresql://postgres@" in refused.err
@@ -146,7 +146,7 @@ async def test_migrate_refuses_what_is_no_database(shell: Shell, place: str) -> 
 
 @pytest.mark.parametrize("kind", ["foreign", "text", "empty"])
 async def test_a_question_changes_no_other_file(shell: Shell, kind: str) -> None:
-    """A command that only asks creates no tables in a file, and leaves nothing beside it."""
+    """A command on a file without inkstream's tables changes nothing, and leaves no other file."""
     path = shell.folder / "streams.db"
     if kind == "foreign":
         with contextlib.closing(sqlite3.connect(path)) as db:

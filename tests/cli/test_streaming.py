@@ -192,7 +192,7 @@ async def test_g6_a_stream_goes_on_without_output(shell: Shell, where: str, tee:
 
 
 async def test_write_without_input_is_wrong_usage(shell: Shell) -> None:
-    """If standard input is closed, the command creates no stream that nobody would end."""
+    """If standard input is closed, `write` creates no stream, because nobody would end it."""
     assert (await shell.script("inkstream write <&-")).code == 2
     assert not any(shell.folder.iterdir())
 

@@ -68,7 +68,7 @@ async def stored(server: Server, stream_id: str) -> str:
 async def test_nothing_is_lost_behind_a_cutting_proxy(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G5: a reader loses no text behind a cutting proxy, and takes no cut for the end."""
+    """G2, G5: if a proxy cuts connections, a reader loses no text, and takes no cut for an end."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     proxy.cut_after = cut_after
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
@@ -115,7 +115,7 @@ async def test_silence_and_bad_gateways_are_retried(
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: a loop refuses an offset of another stream, and ``read`` begins at the start instead."""
+    """G10: with an offset of another stream, a loop raises, and ``read`` begins at the start."""
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
         await read(kind, server.port, "/streams/absent")

@@ -87,7 +87,7 @@ def test_the_tail_of_a_log_has_an_id_and_no_item() -> None:
 
 
 def test_leaving_a_batch_early_loses_nothing() -> None:
-    """G2: the reader's offset moves with each item that it returns, and not with received bytes."""
+    """G2: the reader's offset is the place after the last returned item, not after all bytes."""
     reading = Reading("/s", None, 300)
     reading.headers()
     items = reading.take(BODY)
@@ -161,10 +161,7 @@ def test_patience_ends() -> None:
 
 
 def test_a_longer_wait_than_the_patience_raises_at_once() -> None:
-    """The message says for how long the server asks the reader to wait.
-
-    The message does not say that the server was silent for that time.
-    """
+    """The error says how long the server asks the reader to wait."""
     reading = Reading("/s", None, 5)
     reading.headers()
     reading.refuse(503, {"retry-after": "60"}, b"")
@@ -180,14 +177,14 @@ def test_endless_patience_waits_as_long_as_the_server_asks(asked: str, wait_s: f
 
 
 def after(offset: str | None, body: bytes) -> tuple[Reading, list[Any]]:
-    """Return a reader that asked for ``offset`` and got ``body``, and the items that it gave."""
+    """Return a reader that asked for ``offset`` and got ``body``, and the items in ``body``."""
     reading = Reading("/s", offset, 300)
     reading.headers()
     return reading, list(reading.take(body))
 
 
 def test_the_offset_is_in_the_address_and_in_a_header() -> None:
-    """G2: the reader continues if a proxy drops the offset in the address or header."""
+    """G2: the reader continues if a proxy drops the offset from the address or from the header."""
     reading = Reading("/s?tenant=a", None, 300)
     assert reading.address() == "/s?tenant=a"
     reading.offset = FIRST
@@ -196,7 +193,7 @@ def test_the_offset_is_in_the_address_and_in_a_header() -> None:
 
 
 def test_a_message_that_was_seen_before_is_dropped() -> None:
-    """G2: a server or proxy that ignores the offset sends the text again."""
+    """G2: if a server or proxy ignores the offset and sends text again, the reader drops it."""
     reading, items = after(FIRST, BODY)
     assert (items, reading.offset) == (ITEMS[1:], LAST)
     assert after(LAST, BODY)[1] == ITEMS[2:]

@@ -1,4 +1,4 @@
-"""Each application of the documentation runs, and passes the blocks below it."""
+"""Each application of the documentation runs, and the blocks below it succeed."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_an_application_passes_the_blocks_below_it(scene: Scene, tmp_path: Path)
 def use_shell(block: Block, port: int, directory: Path) -> str:
     """Run a block line by line. Return the id of the stream that the block created.
 
-    ``kq3…`` stands for this id. A comment after a command gives the expected output: JSON with the
-    same keys, or events that include the terminal event.
+    In a command, ``kq3…`` stands for this id. A comment after a command gives the expected output.
+    Of JSON, only the keys are compared. Of events, only the terminal event must be there.
     """
     (directory / ".curlrc").write_text("fail\nmax-time = 10\nsilent\n")
     stream_id = ""

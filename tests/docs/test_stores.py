@@ -1,4 +1,4 @@
-"""docs/stores.md names the methods of the contract that the page describes."""
+"""docs/stores.md names each public method of ``Store``, in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's schema changes only on request, and all ways to create it give the same schema."""
+"""An opened store never changes PostgreSQL's schema. All ways to create the schema agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Records every text of an answer that does not begin with the text that the answer showed before.
+// Adds a text of an answer to `faults` if the text does not begin with the answer's text before it.
 // Such a text shows a piece twice or out of order, or takes a piece back (G2).
 "use strict";
 
