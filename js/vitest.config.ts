@@ -20,7 +20,7 @@ export default defineConfig({
           include: ["test/*.test.ts"],
           exclude: ["test/react*", "test/element*", "test/vue*"],
         },
-        // Outside of a bundler for browsers it is the Solid of servers, which follows nothing.
+        // Without this alias, vitest would load Solid's build for servers, which never updates.
         resolve: { alias: { "solid-js": solid } },
       },
       {

@@ -1,4 +1,4 @@
-/** Return an address that means the same on every page of the site. */
+/** Return the absolute URL of an address. Outside of a page, return the address unchanged. */
 export function absolute(address: string | URL): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   return base ? new URL(address, base).href : String(address);

@@ -1,7 +1,7 @@
 /**
- * Why this page ended an attempt. `left`: the page needs no response. `again`: a new request
- * follows. `mute`: no response or no byte arrived in time. `silent`: a connection that had worked
- * became silent.
+ * The reason for which this page ended a request. `left`: the page needs no response. `again`: a
+ * new request follows. `mute`: no response or no byte arrived in time. `silent`: a connection that
+ * had worked became silent.
  */
 export type Reason = "left" | "again" | "mute" | "silent";
 

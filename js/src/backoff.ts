@@ -19,7 +19,7 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 502;
 }
 
-/** Return the wait that `Retry-After` asks for (as seconds or a date), at most 300 s; 0 without it. */
+/** Return the wait that `Retry-After` asks for, at most 300 s. Without this header, return 0. */
 export function retryAfterMs({ headers }: Response): number {
   const value = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();

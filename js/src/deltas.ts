@@ -8,7 +8,7 @@ const FIELDS = new Map<unknown, readonly [id: string, text: string]>([
   ["tool-input-delta", ["toolCallId", "inputTextDelta"]],
 ]);
 
-/** Return the name of a delta's text field; undefined for any part that cannot be joined. */
+/** Return the name of a delta's text field; undefined if `part` is no delta or has other fields. */
 export function deltaText(part: Part | undefined): string | undefined {
   const values = part as Delta | null | undefined; // a log may contain null
   const fields = FIELDS.get(values?.["type"]);
@@ -18,7 +18,7 @@ export function deltaText(part: Part | undefined): string | undefined {
   return whole && Object.keys(values).length === 3 ? text : undefined;
 }
 
-/** Join `before` and `part` if both are deltas of one part; otherwise return undefined. */
+/** Join two deltas of the same reasoning or the same tool input; otherwise return undefined. */
 export function joined(before: Part | undefined, part: Part): Part | undefined {
   const text = deltaText(part);
   if (text === undefined || deltaText(before) !== text) return undefined;

@@ -31,10 +31,7 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
   };
 }
 
-/**
- * Keeps the snapshot for watchers. With `now`, `show` builds a new snapshot immediately, otherwise
- * at most once a frame, so that not each token causes a render.
- */
+/** Keeps the snapshot for watchers. */
 export class Display {
   readonly watchers = new Set<() => void>();
   readonly facts: Facts;
@@ -55,7 +52,10 @@ export class Display {
     this.facts.resets++;
   }
 
-  /** Change facts, and publish a snapshot: immediately if `now`, otherwise at most once a frame. */
+  /**
+   * Change facts, and publish a snapshot: immediately if `now`, and otherwise at most once a frame,
+   * so that not each token causes a render.
+   */
   show(facts: Partial<Facts> = {}, now = false): void {
     Object.assign(this.facts, facts);
     const wait = this.#shownAt + FRAME_MS - performance.now();
@@ -79,7 +79,7 @@ export class Display {
     this.#shownAt = performance.now();
     this.snapshot = next;
     for (const watcher of this.watchers) {
-      // Each watcher runs in its own microtask, so that an error in one does not stop the next.
+      // Each watcher runs in its own microtask, so that its error does not stop the next watcher.
       queueMicrotask(() => this.watchers.has(watcher) && watcher());
     }
   }

@@ -39,8 +39,8 @@ export function defineInkStream(
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
     /**
-     * True from connectedCallback to disconnectedCallback. `isConnected` is no replacement, because
-     * it is already true before connectedCallback while an existing element is upgraded.
+     * True from connectedCallback to disconnectedCallback. The browser's own `isConnected` is true
+     * earlier than this field if the page had the element before the class was defined.
      */
     #connected = false;
     /** The text that the page had; undefined after the stream's own text replaced that text. */

@@ -30,8 +30,8 @@ export interface ResumingFetchOptions {
   fetch?: typeof globalThis.fetch | undefined;
   /**
    * Called when the stored answer differs from the answer on the page, because a database was
-   * restored from a backup or the answer was deleted. The page's answer then ends with an error.
-   * Load the history again.
+   * restored from a backup or the answer was deleted. The page's answer then ends with an error,
+   * and the page should load the history again.
    */
   onReset?: (() => void) | undefined;
   /** Where each stop is stored until the server confirms it; `localStorage` by default. */
@@ -60,7 +60,8 @@ export type ResumingFetch = typeof globalThis.fetch & {
  *
  * The `fetch` retries until the answer has ended, the server refuses, or the request is aborted. If
  * the server refuses, or the stored answer has changed, the answer ends with an `InkstreamError`.
- * An answer whose events have no ids cannot continue, so it ends with the error of its connection.
+ * An answer whose events have no ids cannot continue on another connection. So this answer ends
+ * when its first connection ends, and with an error if this connection broke.
  * Text is never doubled, and the texts of two answers are never mixed. A response that is not an
  * event stream is returned unchanged.
  *
@@ -120,8 +121,8 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
 }
 
 /**
- * For each address of a stop, the id of the latest stream. This map is global, because a page may
- * call `resumingFetch` in each render.
+ * For each address of a stop, the id of the latest stream. A page may call `resumingFetch` in each
+ * render, so each call must find the ids of the earlier calls.
  */
 const current = new Map<string, string | null>();
 
@@ -239,7 +240,7 @@ class Answer {
     }
   }
 
-  /** Request further events until the server answers. Return undefined if the server has none. */
+  /** Request further events until the server answers. Return undefined if there are no more. */
   async #again(): Promise<Response | undefined> {
     for (let askedMs = 0; ;) {
       this.#firm = askedMs > 0;
@@ -307,7 +308,7 @@ function isLast({ event, data = "" }: Block): boolean {
   if (event === "end" || data === "[DONE]") return true;
   if (!/"type"\s*:\s*"(?:finish|abort|error|RUN_)/.test(data)) return false;
   try {
-    return LAST.has(JSON.parse(data).type); // the pattern may have found an object inside the data
+    return LAST.has(JSON.parse(data).type); // the pattern may match an object inside the data
   } catch {
     return false;
   }

@@ -11,7 +11,7 @@ export type Send = (
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
-/** What a reader gets: a response, or the events of one stream from a shared connection. */
+/** A reader gets a response, or the events of one stream from a shared connection. */
 export type Answer = Response | Batches;
 
 /** A reader's request. */
@@ -35,7 +35,7 @@ const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** For each reader, a function. It makes the reader, if it waits, send its next request now. */
+  /** For each reader, a function that makes a waiting reader send its next request now. */
   readonly readers = new Set<() => void>();
   /** For each reader with a connection of its own, a function that makes the reader ask again. */
   readonly alone = new Set<() => void>();
@@ -60,7 +60,7 @@ export class Lines {
    */
   readonly offers = new Map<string, string>();
 
-  /** `streams` is true if the application gave a `fetch`, which is assumed to stream. */
+  /** `streams` is true if the application gave a `fetch`, which is assumed to stream responses. */
   constructor(
     readonly send: Send,
     private readonly streams: boolean,

@@ -9,7 +9,7 @@ import { takeSlot } from "./slots.js";
 const MOST = 64;
 /** Streams that begin within this time share a request. */
 const JOIN_MS = 50;
-/** The shortest time between a reader's last batch and an empty batch. */
+/** A reader gets an empty batch only if it got no other batch for this long. */
 const HEARD_MS = 5_000;
 
 /** Snapshots of several streams, by stream id. */
@@ -97,7 +97,7 @@ class Carrier {
 
 /** The readers of one mount with the same headers, on one connection. */
 export class Link {
-  /** The members by stream id. If a reader repeats its request, it gets a new member. */
+  /** The members by stream id. If a reader repeats its request, a new member replaces the old. */
   readonly #members = new Map<string, Member>();
   readonly #polls = new Map<string, Member>();
   #carrier: Carrier | undefined;
@@ -326,7 +326,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Turn one stream's entry of a batch into a response, like that of the stream's own address. */
+/** Turn one stream's entry of a batch into a response, as if the reader had requested it alone. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {

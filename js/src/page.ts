@@ -5,7 +5,7 @@
  */
 export type PageChange = "moved" | "shown" | "hidden";
 
-/** Return whether there is a page that is hidden. */
+/** Return whether the page is hidden. Without a page, return false. */
 export function isHidden(): boolean {
   return globalThis.document?.visibilityState === "hidden";
 }

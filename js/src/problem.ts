@@ -12,7 +12,7 @@ export async function readProblem(response: Response): Promise<StreamError> {
   };
 }
 
-/** Turn a stream's refusal on a shared connection into the response of the stream's own address. */
+/** Turn a stream's refusal on a shared connection into a response that refuses only this stream. */
 export function refusal(data: string): Response {
   const { status } = JSON.parse(data) as { status: number };
   return new Response(data, { status: status < 400 ? 502 : status });

@@ -36,8 +36,8 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   headers?: HeadersSource | undefined;
   /**
    * If true, follow the stream also while the page is hidden, for example for a sound at the end of
-   * the answer. Otherwise the client closes the connection when the page becomes hidden. It fetches
-   * the missing text when the page is visible again.
+   * the answer. Otherwise the client closes the connection when the page becomes hidden, and
+   * fetches the missing text when the page is visible again.
    */
   background?: boolean | undefined;
   /** The text or status that the page already has. The hook reads it once for each stream. */
@@ -63,7 +63,8 @@ export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Sna
   readonly retry: () => void;
 }
 
-// The default client holds only the streams of mounted components. On a server it stays empty.
+// The default client holds only the streams of mounted components. On a server it stays empty, so
+// the pages of two users share nothing.
 const ClientContext = createContext<Client>(createClient());
 
 /** Give one client, with its own options, to all components inside the provider. */

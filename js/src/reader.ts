@@ -16,8 +16,8 @@ import {
 
 const ANSWER_MS = 6_000;
 /**
- * The limit for a snapshot, which may be large, and for the response to `drive`, because an
- * application may be slow to start an answer.
+ * How long the reader waits for a snapshot, which may be large, and for the response to `drive`,
+ * because an application may be slow to start an answer.
  */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
@@ -34,14 +34,14 @@ const POLL_MAX_MS = 5_000;
 /** How to request one stream. The values of a later watcher replace those of an earlier watcher. */
 export interface Access {
   headers?: HeadersSource | undefined;
-  /** A POST to this address starts the stream. The reader repeats it until the server answers. */
+  /** A POST to this address starts the stream. The reader repeats the POST until an answer comes. */
   drive?: string | undefined;
   driveBody?: unknown;
   /** Follow the stream also while the page is hidden. */
   background?: boolean | undefined;
 }
 
-/** What follows an attempt: the milliseconds until the next attempt, or null for no attempt. */
+/** The milliseconds until the next attempt, or null if no attempt follows. */
 type Next = number | null;
 
 /** The end of a stream, in a terminal event or in a snapshot. */
@@ -53,10 +53,11 @@ interface End {
 }
 
 /**
- * One stream for all watchers on this page: the state machine of SPEC.md.
+ * Follows one stream for all watchers on this page. SPEC.md describes the reader's states.
  *
- * The reader makes requests while the stream is watched and the page is visible, until the stream
- * has ended. If the stored text changed, a new `display.transcript` replaces the old transcript.
+ * The reader makes requests while the stream has watchers and the page is visible, until the stream
+ * has ended. With `background`, the page may also be hidden. If the stored text changed, a new
+ * `display.transcript` replaces the old transcript.
  */
 export class Reader {
   #access: Access = {};
@@ -75,7 +76,7 @@ export class Reader {
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
-  /** Until this time, a 404 may mean that the stream is not committed yet; 0 if it was found. */
+  /** Until this time, a 404 may mean that the stream is not committed yet; 0 once it was found. */
   #youngUntil = 0;
   #heardAt = 0;
 
@@ -124,7 +125,10 @@ export class Reader {
     if (!this.#firm) this.#endPause?.();
   }
 
-  /** Fetch now, or directly after the current request, because the page has changed the stream. */
+  /**
+   * Show soon that the page has changed the stream: a reader that waits or polls fetches now, or
+   * directly after its current request.
+   */
   refresh(): void {
     if (this.#endPause) this.hurry();
     else this.#soon = this.display.facts.transport === "polling";

@@ -1,4 +1,4 @@
-/** How late the text on the screen may be, at most. */
+/** The longest time by which the text on the screen may be late. */
 const BEHIND_MS = 1_000;
 const FRAME_MS = 16;
 

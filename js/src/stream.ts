@@ -34,7 +34,7 @@ export interface StreamOptions {
    * visible again.
    */
   background?: boolean | undefined;
-  /** What the page already has. Ignored if the client already follows this stream. */
+  /** The text or status that the page already has. Ignored if the client follows this stream. */
   initial?: Initial | undefined;
 }
 

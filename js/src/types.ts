@@ -5,7 +5,7 @@ export type { Part };
 /** The status of a stream. The last four are final. */
 export type Status = "pending" | "streaming" | "open" | "done" | "error" | "cancelled" | "timeout";
 
-/** Why there is no text, or no more text. */
+/** The reason why a page gets no text, or no more text. */
 export interface StreamError {
   /** A stable word for programs: the code of the stream, or of the server for an HTTP failure. */
   readonly code: string | null;
@@ -45,7 +45,7 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly resets: number;
 }
 
-/** What the page already has of a stream, from a server-rendered page or a list. */
+/** The state of a stream that the page already has, from a server-rendered page or a list. */
 export interface Initial {
   /**
    * The offset after the text. The client fetches only later messages. `stream` throws a
