@@ -34,7 +34,10 @@ const POLL_MAX_MS = 5_000;
 /** How to request one stream. The values of a later watcher replace those of an earlier watcher. */
 export interface Access {
   headers?: HeadersSource | undefined;
-  /** A POST to this address starts the stream. The reader repeats the POST until an answer comes. */
+  /**
+   * A POST to this address starts the stream. The reader repeats the POST until the POST succeeds,
+   * or until the server refuses it.
+   */
   drive?: string | undefined;
   driveBody?: unknown;
   /** Follow the stream also while the page is hidden. */

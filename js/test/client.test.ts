@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-/** Resolve when the stream's snapshot fulfils the condition. */
+/** Resolve when `is` returns true for the stream's snapshot. */
 const until = (stream: Stream, is: (snapshot: ReturnType<Stream["getSnapshot"]>) => boolean) =>
   new Promise<void>((resolve) => {
     const leave = stream.subscribe(() => check());

@@ -1,4 +1,4 @@
-/** The element as one file, which a page loads with one script tag. */
+/** A page can load `<ink-stream>` and the client from one file, with one script tag. */
 import { execFileSync } from "node:child_process";
 import { expect, it, vi } from "vitest";
 import { endFrame, Wire } from "./wire.js";

@@ -1,11 +1,10 @@
-/** `<ink-stream>` as a page without a build step uses it. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createClient, type Snapshot } from "../src/index.js";
 import { defineInkStream } from "../src/element.js";
 import { endFrame, frame, offset, Wire } from "./wire.js";
 
 let wire: Wire;
-// An element is defined once for all tests; its client uses the wire of the current test.
+// The element is defined once for all tests, so its client uses the wire of the current test.
 const client = createClient({ fetch: (address, init) => wire.fetch(address, init) });
 defineInkStream({ client });
 

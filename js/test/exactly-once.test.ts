@@ -9,10 +9,11 @@ interface Fate {
   status: number;
   /** How many messages before the offset the server sends again. */
   again: number;
-  /** How many messages share an event. */
+  /** How many adjacent pieces of text an event may join. */
   joined: number;
-  /** After how many bytes the connection ends, and how large its chunks are. */
+  /** After how many bytes the connection ends. */
   cut: number;
+  /** How many bytes arrive together. */
   chunk: number;
   broken: boolean;
 }
@@ -63,7 +64,7 @@ function serve(messages: Part[], from: string | null, fate: Fate | undefined): R
   const done = from === null ? 0 : Number(from.slice(17, 33));
   if (from !== null) expect(from).toBe(offset(done));
   if (fate && fate.status !== 200) return new Response("", { status: fate.status });
-  // A proxy may repeat events, but only whole events.
+  // A proxy repeats only whole events, so nothing is repeated if an event may join messages.
   const start = fate?.joined === 1 ? Math.max(0, done - fate.again) : done;
   const sent = `: ping\n\n${events(messages, start, fate?.joined ?? 3)}${endFrame(messages.length)}`;
   const bytes = new TextEncoder().encode(sent).slice(0, fate?.cut);

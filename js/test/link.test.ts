@@ -22,7 +22,7 @@ beforeEach(() => {
   virtualTime();
   fakePage();
   wire = new Wire();
-  mount = `/m${count++}`; // a new mount for each test
+  mount = `/m${count++}`;
   client = createClient({ fetch: wire.fetch });
 });
 afterEach(async () => {

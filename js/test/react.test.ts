@@ -39,7 +39,7 @@ function Message(props: { id?: string | null | undefined; options?: Options }): 
   return h("p", { id: latest.status }, latest.text);
 }
 
-/** Run code that renders, and its effects. Data that arrives later causes renders by itself. */
+/** Run code that renders, and the effects of this render. Later renders need no `acting`. */
 const acting = async <T>(work: () => T): Promise<T> => {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
   try {
@@ -121,7 +121,7 @@ describe("useStream", () => {
     expect(wire.last.headers.get("x-inline")).toBe("1");
     wire.last.stream("Hi");
     await shows("Hi");
-    await render(message("a")); // this component drives no longer, but the connection stays
+    await render(message("a")); // the component no longer has `drive`, but the connection stays
     expect(wire.count).toBe(1);
   });
 

@@ -93,7 +93,7 @@ describe("a proxy that buffers", () => {
   it("T13 counts requests without an answer as failures", async () => {
     await watch();
     for (const wait of [1_000, 2_000, 4_000, 5_000]) {
-      await pass(6_000 + 15_000); // to the headers of events, and of a snapshot
+      await pass(6_000 + 15_000); // the reader waits for events, and then for a snapshot
       expect(shown().connection).toBe("waiting");
       const { count } = wire;
       await pass(wait - 1);

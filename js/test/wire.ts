@@ -133,7 +133,7 @@ export class Wire {
   }
 }
 
-/** Use virtual time; jitter always has its upper bound, so that waits are exact. */
+/** Use virtual time. Each random wait has its largest value, so that waits are exact. */
 export function virtualTime(): void {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
   vi.spyOn(Math, "random").mockReturnValue(1);
