@@ -1,8 +1,8 @@
-"""The servers that are compared: each sends streams of timed tokens to its clients.
+"""The servers that the benchmarks compare. Each server sends streams of tokens to its clients.
 
 A token contains the time of its creation, so that a client can compute the token's delay. The
-generators begin after the last follower has connected, each slightly later than the one before, so
-that not all yield at the same time.
+generators begin after the last follower has connected. They begin one after the other, so that not
+all yield at the same time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Load:
             self.go.set()
 
     async def source(self, number: int) -> AsyncIterator[str]:
-        """Yield a stream's tokens, at their times or as soon as possible, while the load lasts."""
+        """Yield a stream's tokens, each at its time or as soon as possible after that time."""
         await self.go.wait()
         at = self.began + number / self.streams / self.rate
         for i in range(self.tokens):
@@ -65,7 +65,7 @@ class Load:
 
 
 def raw(load: Load) -> ASGIApp:
-    """Store nothing and join nothing: one ``send`` per token, directly from the generator."""
+    """Store nothing, and call ``send`` once for each token, directly from the generator."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -171,7 +171,7 @@ class TimedStore:
 def inkstream(
     load: Load, database: str, window_s: float | None = None, tail_bytes: int | None = None
 ) -> ASGIApp:
-    """Store every token before it is shown, and follow the stored text.
+    """Store each token before a client gets the token.
 
     ``GET /{n}`` follows a stream. ``GET /commits`` returns the times at which each commit began and
     returned. If ``window_s`` is given, at least that many seconds pass between two commits.
@@ -212,7 +212,7 @@ def inkstream(
 
 
 def static(load: Load, size: int) -> ASGIApp:
-    """Send a finished text as one body from memory, for comparison with a catch-up."""
+    """Send a finished text as one body from memory, for comparison with ``archive``."""
     text = _prose(size)
     frames = b"".join(
         b'data: "%b"\n\n' % text[at : at + 65536].encode() for at in range(0, size, 65536)

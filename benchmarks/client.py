@@ -82,7 +82,7 @@ def follow(
     """Follow the streams at ``paths`` to their ends, each stream on a connection of its own.
 
     The requests are sent in the order of ``paths``, each after the headers of the previous response
-    have arrived. So the first client of a stream begins it, and all later clients join it.
+    have arrived. So the first client of a stream begins the stream, and later clients join it.
 
     Each of ``marks`` is a number of seconds and a function. The function is called that many
     seconds after the first token has arrived.

@@ -1,4 +1,4 @@
-"""Measure, under the same load, what a delivered token costs on each server, and how late it is."""
+"""Measure, under the same load, what a token costs each server, and how late the token arrives."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Comparison:
         }
 
     def ratio(self, of: str, to: str, key: str = "cpu") -> float:
-        """Return the median, over the rounds, of one server's figure divided by another's."""
+        """Return the median, over all rounds, of the figure of ``of`` divided by that of ``to``."""
         pairs = zip(self._rounds[of], self._rounds[to], strict=True)
         return median((a[key] or 0.0) / (b[key] or 1.0) for a, b in pairs)
 
@@ -130,7 +130,7 @@ def check(
 def _commit_to_socket(
     tokens: list[tuple[float, float]], commits: list[tuple[float, float]]
 ) -> list[float]:
-    """Return, for each token, the time from the end of the token's commit to its arrival."""
+    """Return, for each token, the time from the end of its commit to the token's arrival."""
     began = [commit[0] for commit in commits]
     ages: list[float] = []
     for made, here in tokens:

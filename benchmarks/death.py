@@ -27,7 +27,7 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""Cases in which a round ends only when the lease has passed. They get a tenth of the rounds."""
+"""The ways for which a round ends only when the lease has passed. They get fewer rounds."""
 
 
 def death(seconds: float, rounds: int) -> Report:
@@ -56,7 +56,7 @@ class _Place:
 
     Attributes:
         url: The URL of the database, for the writer and for the reader.
-        prefix: Words that are put before a command, so that it runs in this place.
+        prefix: Words before a command, which make the command run in this place.
         lose: A function that kills or disconnects the writer that has the given process id.
         regain: A function that restores the place for the next writer.
     """

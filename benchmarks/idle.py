@@ -1,4 +1,4 @@
-"""What an idle process costs when the database has many finished streams: CPU of all processes."""
+"""The CPU time of an idle process and its database server, with many finished streams."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from benchmarks.server import serving
 _NEVER_WAITING = 1e6
 _WARM_S = 2.0
 _REST_S = 2.0
-# This limit is small, so that tails are full after half of the time. Then memory stays constant.
+# This limit is small, so that the tails are full after half of the time, and memory stops growing.
 _TAIL_BYTES = 16 * 1024
 
 

@@ -3,7 +3,7 @@
 ``TREE`` is a checkout of an earlier commit (``git worktree add TREE COMMIT``). The benchmark serves
 the page of that checkout and the page of this checkout in turns. Chromium reports the costs of a
 page. The CPU time is that of the page's main thread. Other programs on the machine hardly change
-it, but they do change the delays that a person notices: long tasks, slow frames, delayed keys.
+this time. But they change the delays that a person notices: long tasks, slow frames, delayed keys.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ requestAnimationFrame(function frame(now) {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A text, and the checkout whose page shows it."""
+    """A text, and the checkout whose page shows this text."""
 
     name: str
     tree: Tree

@@ -1,7 +1,7 @@
 """The same live streams with other libraries: the cost and the delay of a delivered token.
 
-One client starts each stream, and a number of followers join the stream. The benchmark compares
-all texts.
+One client starts each stream, and a number of followers join the stream. The benchmark fails if two
+clients of a stream get different texts.
 """
 
 from __future__ import annotations

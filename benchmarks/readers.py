@@ -65,7 +65,7 @@ def _fan_out(load: dict[str, Any], window_s: float | None, seconds: float) -> fl
 
 
 def memory(seconds: float, rounds: int) -> Report:
-    """Measure the memory of idle connections, compared with those of a raw ASGI app."""
+    """Compare the memory of idle connections with that of a raw ASGI app's idle connections."""
     report = Report(f"memory of a connection, {_IDLE} idle followers; KB")
     cost: dict[str, float] = {}
     specs: dict[str, dict[str, Any]] = {
@@ -73,9 +73,9 @@ def memory(seconds: float, rounds: int) -> Report:
         "raw ASGI": {"kind": "raw"},
     }
     for name, spec in specs.items():
-        # The server waits for more followers than this benchmark opens, so it never sends anything.
+        # The server waits for more followers than this benchmark opens, so it never sends a token.
         with serving(**spec, streams=1, followers=_IDLE + 100, tokens=1) as server:
-            first = _hold(server, 50)  # the first connections allocate shared memory
+            first = _hold(server, 50)  # the first connections allocate memory for all
             before = server.memory_bytes()
             others = _hold(server, _IDLE)
             cost[name] = (server.memory_bytes() - before) / _IDLE / 1e3

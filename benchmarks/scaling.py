@@ -34,7 +34,7 @@ WHERE schemaname = 'inkstream' AND relname IN ('live', 'heads')
 
 
 def scaling(seconds: float, rounds: int) -> Report:
-    """Measure both stores with the same load, one after the other."""
+    """Measure both stores with the same load, one store after the other."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     report = Report("tokens heard by a follower of each stream here, and one in another process")
     server = postgres_server.own_server(settings=("fsync=on", "track_counts=on"))

@@ -1,6 +1,6 @@
 """One server process on the servers' core: ``python -m benchmarks.server FD JSON``.
 
-The process inherits a listening socket. So the benchmark need not find a port, and need not wait.
+The process inherits a listening socket. So the benchmark can connect before the server has started.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ async def _keep(
 class _Log:
     """Count the bytes of a write-ahead log, which begins anew after each checkpoint.
 
-    The log's index contains the current position (SQLite, "WAL-mode file format", 2.1).
+    The log's index contains the number of frames in the log (SQLite, "WAL-mode file format", 2.1).
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class _Log:
         self._last = now
 
     def close(self) -> None:
-        """Close the index, after the store is closed, because this call drops SQLite's locks."""
+        """Close the index. This drops SQLite's locks, so the store must be closed before."""
         self._index.close()
 
 
@@ -163,7 +163,7 @@ async def _grow(path: Path, marks: tuple[int, ...]) -> list[dict[str, float]]:
 
 
 class _Grown:
-    """A stream with a reader, and the amount of text written to it."""
+    """A stream with a writer and a reader, and the number of tokens that were written."""
 
     def __init__(self, ink: PersistentTextStreaming, writer: Writer, reader: Reader) -> None:
         self.tokens = 0

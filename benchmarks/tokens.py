@@ -51,7 +51,7 @@ def start(tree: Path, core: int, load: Load, seconds: float) -> subprocess.Popen
 
 
 def measure(trees: tuple[Path, Path], load: Load, seconds: float, rounds: int) -> dict[str, Any]:
-    """Return the median CPU time per token of both trees, and of the ratios of all rounds."""
+    """Return each tree's median CPU time per token, and the median, least and largest ratio."""
     pairs: list[tuple[list[float], ...]] = []
     for turn in range(rounds):
         cores = (turn % 2, 1 - turn % 2)

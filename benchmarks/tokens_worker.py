@@ -1,8 +1,8 @@
 """Write and read streams in one process, and print the CPU time per token in microseconds.
 
 ``python tokens_worker.py STREAMS RATE SECONDS LATENCY_WINDOW_S`` prints the time of the process,
-and the time of the event loop's thread. Each reader is a request for events to the ASGI
-app, without a server. PYTHONPATH selects the checkout of inkstream that runs.
+and the time of the event loop's thread. Each reader is a request for events to the ASGI app,
+without a server. PYTHONPATH selects the checkout of inkstream that runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOKENS = int(SECONDS * RATE)
 
 
 class Readers:
-    """The number of readers that have a response, and the number of body messages."""
+    """Reads streams through ``app``, and counts the responses and the pieces of their bodies."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

@@ -132,7 +132,7 @@ def sources(folder: Path) -> Iterator[Path]:
 
 
 def find_node() -> None:
-    """Put a Node.js that is new enough first in PATH."""
+    """Make sure that PATH leads to a Node.js that is new enough."""
     if is_enough("node") and shutil.which("npm"):
         return
     os.environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"

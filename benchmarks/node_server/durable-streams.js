@@ -1,4 +1,5 @@
-// The official server of Durable Streams: node server.js [FOLDER]. Without FOLDER: in memory.
+// Run the official server of Durable Streams: node durable-streams.js [FOLDER]
+// Without FOLDER, the server keeps its streams in memory.
 
 import { DurableStreamTestServer } from "@durable-streams/server";
 

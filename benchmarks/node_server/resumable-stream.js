@@ -1,5 +1,6 @@
 // Vercel's resumable-stream as its README shows it, on Node's own HTTP server:
-// node resumable-stream.js FD JSON. The first client begins a stream, and the others resume it.
+// node resumable-stream.js FD JSON. FD is the number of a listening socket. JSON describes the load.
+// The first client of a stream begins the stream, and the other clients resume it.
 
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
