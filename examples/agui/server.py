@@ -3,8 +3,9 @@
     python examples/agui/server.py
 
 ``POST /agui`` starts a run, or follows the run if its id exists. ``GET /agui?threadId=…`` follows
-the thread's running answer, or lists the thread if the page accepts JSON. The answers are scripted,
-so the server needs no network and no key. It has no login, so it listens only on this machine.
+the thread's running answer, or returns the thread as JSON if the page accepts JSON. The answers are
+scripted, so the server needs no network and no key. It has no login, so it listens only on this
+machine.
 """
 
 from __future__ import annotations

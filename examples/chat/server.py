@@ -54,8 +54,8 @@ BASE_URL = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 NAME = f"{MODEL} at {urlsplit(BASE_URL).hostname or BASE_URL}" if KEY else "a few written texts"
 PROMPT_CHARACTERS, TITLE_CHARACTERS, PAGE_TURNS = 8000, 80, 20
 TYPING_S = 0.04
-# The first line of a text is the question that it answers. A question that names no text gets the
-# text "reload".
+# The first line of a text is the question that the text answers. A question that names no text gets
+# the text "reload".
 TEXTS = {path.stem: path.read_text("utf-8") for path in sorted((HERE / "answers").glob("*.md"))}
 QUESTIONS = [text.splitlines()[0] for name, text in TEXTS.items() if not KEY and name != "reload"]
 
@@ -134,7 +134,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction at a time. Two at once would block the event loop."""
+    """Open the file for one transaction at a time. A second one would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row

@@ -73,7 +73,7 @@ async def typed(text: str, seconds: float | None = None) -> AsyncIterator[str]:
 
 
 async def with_tools() -> AsyncIterator[Item]:
-    """Think, call two tools at once, and answer with a source."""
+    """Think, make two tool calls at once, and answer with a source."""
     yield {"type": "start-step"}
     yield {"type": "reasoning-start", "id": "thought"}
     async for word in typed("Two cities are asked for. I look up both before I compare them."):

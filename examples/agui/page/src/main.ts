@@ -46,7 +46,7 @@ agent.subscribe({
     if (event.outcome?.type === "cancelled") stopped.add(messages.at(-1)?.id ?? "");
     draw(messages, stopped);
   },
-  // After this event, runAgent() does not reject.
+  // After this event, runAgent() does not reject, so `run` does not show the error.
   onRunErrorEvent: ({ event }) => say("error", event.message),
 });
 

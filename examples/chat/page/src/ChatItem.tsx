@@ -5,7 +5,7 @@ import { type Chat, send } from "./server";
 import { useDraft } from "./useDraft";
 import { useNotice } from "./useNotice";
 
-/** A conversation in the list, with Rename and Delete. A search does not render it again. */
+/** A conversation in the list, with Rename and Delete. A search does not render the item again. */
 export const ChatItem = memo(function ChatItem({
   chat,
   isCurrent,

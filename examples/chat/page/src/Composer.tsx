@@ -47,7 +47,8 @@ export function Composer({
     const { refusal, answer } = await send<{ chat_id: string }>("POST", "/api/turns", question);
     setSending(false);
     if (refusal || !answer) return tell(refusal);
-    // A text that was changed meanwhile is kept. The field is gone if the user left the page.
+    // If the user changed the text during the request, the text stays. The field is gone if the
+    // user left the page.
     if ((field.current?.value ?? prompt) === prompt) write();
     onAsked(answer.chat_id);
   };

@@ -10,7 +10,7 @@ const FOR_A_MODEL = [
   "Write a short poem about the sea",
 ];
 
-/** The empty page. A press on a question asks it at once, as if it were typed and sent. */
+/** The empty page. A press on a suggestion asks this question at once. */
 export function Welcome({ about }: { about: Everything["about"] }) {
   const [refusal, refuse] = useNotice();
   const [asking, setAsking] = useState(false);

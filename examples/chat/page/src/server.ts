@@ -49,7 +49,7 @@ export interface News {
   deleted?: string;
 }
 
-/** What the page already has of an answer, so that `useStream` does not fetch it again. */
+/** Return the text that the page already has, so that `useStream` does not fetch it again. */
 export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
   if (!offset || !parts) return undefined;
   if (!end) return { offset, parts };
