@@ -79,7 +79,7 @@ def follow(
     deadline_s: float,
     marks: list[tuple[float, Callable[[], None]]] | None = None,
 ) -> list[Received]:
-    """Follow the streams at ``paths`` to their ends, each stream on a connection of its own.
+    """Follow the streams at ``paths`` to their ends, with a connection for each path.
 
     The requests are sent in the order of ``paths``, each after the headers of the previous response
     have arrived. So the first client of a stream begins the stream, and later clients join it.

@@ -27,11 +27,12 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""The ways for which a round ends only when the lease has passed. They get fewer rounds."""
+"""After these ways of losing a writer, a round lasts until the lease has passed. So they get fewer
+rounds."""
 
 
 def death(seconds: float, rounds: int) -> Report:
-    """Measure each way of losing a writer, one after the other."""
+    """Measure each way of losing a writer, one way after the other."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     report = Report("from the loss of the writer to the terminal event in another process")
     for way in WAYS:

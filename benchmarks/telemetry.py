@@ -128,7 +128,7 @@ async def _flow(
             gc.collect()
             gc.freeze()
             for turn in range(2 * rounds):
-                observed = turn % 4 in (1, 2)  # first in half of the pairs
+                observed = turn % 4 in (1, 2)  # observed turns are first in half of the pairs
                 observers._takers = both if observed else logs
                 before, cpu = given, time.process_time()
                 await asyncio.sleep(seconds)

@@ -3,7 +3,7 @@ import { type Initial, isEnded, type Snapshot } from "./types.js";
 
 const FRAME_MS = 16;
 
-/** The fields of a snapshot, without `text`, `parts` and `offset`. */
+/** All fields of a snapshot except `text`, `parts` and `offset`. */
 export type Facts = {
   -readonly [key in Exclude<keyof Snapshot, "text" | "parts" | "offset">]: Snapshot[key];
 };

@@ -16,7 +16,7 @@ const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
 export interface ResumingFetchOptions {
   /** A GET to this address, with the last event's id in `Last-Event-ID`, continues the answer. */
   resume: string | URL;
-  /** `stop()` sends a POST here. */
+  /** `stop()` sends a POST to this address. */
   stop?: string | URL | undefined;
   /**
    * Headers for the request of `stop()`, and for requests that continue an answer. A request that

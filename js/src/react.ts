@@ -117,7 +117,8 @@ export function useStream<Data extends DataTypes = DataTypes>(
     [client, address, drive, stopUrl, background, authToken],
   );
 
-  // This effect runs before the subscription's effect, which uses the headers.
+  // This effect runs before the subscription's effect, so that the first request has the current
+  // headers.
   useEffect(() => {
     latest.current = options;
   });

@@ -65,7 +65,7 @@ export class Stops {
     return way;
   }
 
-  /** Return the stored stops whose names begin with `below`: an earlier page left these stops. */
+  /** Return the stored stops whose names begin with `below`, such as stops of an earlier page. */
   left(below: string): string[] {
     return this.storage.all().filter((name) => name.startsWith(below));
   }

@@ -10,9 +10,9 @@ import type { Part } from "./types.js";
  */
 export class Transcript {
   text = "";
-  /** Adjacent text is joined, and so are adjacent deltas of one part. The last part may grow. */
+  /** Adjacent text is joined, and so are adjacent deltas of one id. The last part may grow. */
   readonly parts: Part[] = [];
-  /** A number that grows with every change. A copy of `parts` is current until the next change. */
+  /** A number that grows with every change. If it is the same, a copy of `parts` is current. */
   version = 0;
 
   constructor(

@@ -20,7 +20,10 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
   /** The pieces of text, joined: a prefix of the stored text, or the whole stored text. */
   readonly text: string;
-  /** Text and structured parts in order. Adjacent text is joined, and so are deltas of one part. */
+  /**
+   * Text and structured parts in order. Adjacent text is joined, and so are adjacent deltas with
+   * the same id.
+   */
   readonly parts: readonly Part<Data>[];
   /** Set if the status is `error` or `timeout`; otherwise null. */
   readonly error: StreamError | null;

@@ -1,4 +1,4 @@
-"""Adds pages that show streams to the application of ``tests.http.app``, below ``/page``.
+"""Extends the application of ``tests.http.app``. The pages below ``/page`` show its streams.
 
 ``GET /event-streams`` returns how many connections send events now, and the largest number since
 the last ``POST /event-streams``.

@@ -81,7 +81,7 @@ class Chat:
 
 @contextlib.asynccontextmanager
 async def chatting(chat: Chat, *chunks: bytes, model: str = "small") -> AsyncIterator[Provider]:
-    """Run the chat with a model that sends these chunks, and then waits for its ``go_on``."""
+    """Run the chat with a model that sends these chunks, and then waits until ``go_on`` is set."""
     async with playing_provider(*chunks) as provider:
         chat.environment = provider.environment | {"OPENAI_MODEL": model}
         await chat.start()

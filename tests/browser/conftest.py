@@ -1,4 +1,4 @@
-"""One Chromium for all tests, pages that show streams, and a server that can be killed."""
+"""Fixtures: a Chromium for all tests, pages that show streams, and servers for these pages."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def driven(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def browser(driven: Browser) -> AsyncIterator[Browser]:
-    """Return the connection to Chromium. After the test, close the profiles that still exist."""
+    """Return the connection to Chromium. After the test, close the profiles that the test left."""
     before = driven.contexts
     yield driven
     for left in driven.contexts:
@@ -275,7 +275,7 @@ async def wait_for(page: Page, name: str, **state: str) -> None:
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
     """Fail if a page's final text differs from the stored text.
 
-    Also fail if a page has found a text that did not begin with the text before it.
+    Also fail if a page recorded a text that did not begin with the text before (``watch.js``).
     """
     stored = await site.stored(name)
     assert stored.status.ended

@@ -153,7 +153,7 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 
 
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
-    """G6: a browser opens at most six connections to a server. Five windows leave one for Stop."""
+    """G6: of a browser's six connections to a server, five windows leave a connection for Stop."""
     async with chatting(chat, delta("On and "), delta("on")):
         first = await open_page(context, chat.url)
         await ask(first, "How long?")

@@ -60,10 +60,7 @@ async def rendered(page: Page) -> str:
 
 
 async def test_grown_equals_reloaded(context: BrowserContext, chat: Chat) -> None:
-    """G2: the markup of an answer that grew equals the markup after a reload.
-
-    While an answer grows, the page cuts only the end of the text into blocks again.
-    """
+    """G2: while an answer grows, the page cuts only the end of its text into blocks again."""
     pieces = [TRICKY[at : at + 2] for at in range(0, len(TRICKY), 2)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.pace_s = 0.02

@@ -249,7 +249,7 @@ PLACE = """() => {
 
 
 async def test_a_long_conversation_comes_in_pages(context: BrowserContext, chat: Chat) -> None:
-    """The last page is shown first. The visible text stays in place when earlier pages arrive."""
+    """The last page of turns comes first. No visible text moves when earlier turns arrive."""
     async with chatting(chat, delta("An answer."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -139,7 +139,7 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("three")
 async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
-    """Commands that only read succeed while inkstream's and SQLite's locks of writers are held."""
+    """Commands that only read wait neither for inkstream's lock of writers nor for SQLite's."""
     path = shell.folder / "streams.db"
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)

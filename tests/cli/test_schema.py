@@ -146,7 +146,7 @@ async def test_migrate_refuses_what_is_no_database(shell: Shell, place: str) -> 
 
 @pytest.mark.parametrize("kind", ["foreign", "text", "empty"])
 async def test_a_question_changes_no_other_file(shell: Shell, kind: str) -> None:
-    """A command on a file without inkstream's tables changes nothing, and leaves no other file."""
+    """A command on a file without inkstream's tables changes nothing, and creates no other file."""
     path = shell.folder / "streams.db"
     if kind == "foreign":
         with contextlib.closing(sqlite3.connect(path)) as db:

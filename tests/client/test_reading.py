@@ -87,7 +87,7 @@ def test_the_tail_of_a_log_has_an_id_and_no_item() -> None:
 
 
 def test_leaving_a_batch_early_loses_nothing() -> None:
-    """G2: the reader's offset is the place after the last returned item, not after all bytes."""
+    """G2: the reader's offset does not pass items that were received but not returned yet."""
     reading = Reading("/s", None, 300)
     reading.headers()
     items = reading.take(BODY)

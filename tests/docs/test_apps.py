@@ -140,7 +140,7 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
 
 
 def test_the_first_block_is_the_example() -> None:
-    """A user may copy README.md's first application or the file examples/quickstart.py."""
+    """README.md's first application equals examples/quickstart.py. Users may copy either."""
     first = next(block for block in all_blocks() if block.kind == "app")
     assert first.page == "README.md"
     assert first.code == (ROOT / "examples/quickstart.py").read_text()

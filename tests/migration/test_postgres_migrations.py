@@ -1,4 +1,4 @@
-"""An opened store never changes PostgreSQL's schema. All ways to create the schema agree."""
+"""A store does not change PostgreSQL's schema. All ways to create the schema give the same one."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ async def test_other_sql_under_the_same_name(url: str, tmp_path: Path) -> None:
 
 
 async def test_a_database_from_before_digests(url: str, tmp_path: Path) -> None:
-    """A development version stored no digests of migrations. Its database gets a clear error."""
+    """If a database has no digests of its migrations, the error says what to do."""
     ours = make_version(tmp_path / "ours")
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)
