@@ -20,10 +20,7 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
   /** The pieces of text, joined: a prefix of the stored text, or the whole stored text. */
   readonly text: string;
-  /**
-   * Text and structured parts in order. Adjacent text is joined, and so are adjacent deltas with
-   * the same id.
-   */
+  /** Text and structured parts in order. Adjacent text and adjacent deltas of one id are joined. */
   readonly parts: readonly Part<Data>[];
   /** Set if the status is `error` or `timeout`; otherwise null. */
   readonly error: StreamError | null;
