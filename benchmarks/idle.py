@@ -133,6 +133,5 @@ async def _fill_postgres(url: str, first: int, last: int) -> None:
 
 
 def _cpu_s(server: postgres_server.OwnServer | None) -> tuple[float, float]:
-    """Return the CPU time of this process, and of the server with all its processes."""
     used = os.times()
     return used.user + used.system, server.cpu_s() if server else 0.0

@@ -57,8 +57,6 @@ requestAnimationFrame(function frame(now) {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A text, and the checkout whose page shows this text."""
-
     name: str
     tree: Tree
     tokens: list[str]
@@ -87,7 +85,6 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def ended(page: Page, number: int, timeout_s: float) -> None:
-    """Wait until the page shows ``number`` answers that have ended."""
     await page.wait_for_function(
         "n => document.querySelectorAll('.answer[data-status=done]').length >= n",
         arg=number,
@@ -209,7 +206,6 @@ def zipped(data: bytes) -> float:
 
 
 async def measure(before: Tree, after: Tree, rounds: int, tokens: int) -> list[Report]:
-    """Measure everything; the cases take turns."""
     answer = Report(
         f"An answer of {tokens:,} tokens at {TOKENS_S:.0f}/s in the chat's page",
         notes=[f"median of {rounds} rounds; a key every {KEY_EVERY_S:.0f} s, ≤ 16 ms counts as 16"],

@@ -83,7 +83,6 @@ async def playing_model() -> AsyncIterator[Model]:
 
 
 def prose(count: int) -> list[str]:
-    """Return ``count`` tokens of paragraphs without any markup."""
     return _cut("\n\n".join(_paragraph(random.Random(n)) for n in range(count // 60 + 2)), count)
 
 

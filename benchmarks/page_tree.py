@@ -19,8 +19,6 @@ START_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A checkout of this project."""
-
     name: str
     root: Path
 

@@ -88,7 +88,6 @@ def memory(seconds: float, rounds: int) -> Report:
 
 
 def _hold(server: Server, count: int) -> list[socket.socket]:
-    """Open follower connections, and wait for the responses' headers."""
     held: list[socket.socket] = []
     for _ in range(count):
         connection = socket.create_connection(server.address, timeout=30)

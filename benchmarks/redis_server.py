@@ -20,7 +20,6 @@ def is_installed() -> bool:
 
 @contextlib.contextmanager
 def running() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run a Redis server; yield its process and its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # Use the current folder, because the system's temporary folder may be in memory.

@@ -68,7 +68,6 @@ def meets(found: float, target: str) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """Return facts on which the figures depend."""
     found: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),

@@ -106,7 +106,6 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
 
 
 def _count(ink: PersistentTextStreaming) -> Counter[str]:
-    """Begin to count the statements of a store in PostgreSQL."""
     counted: Counter[str] = Counter()
     store = ink.engine.store
     if isinstance(store, PostgresStore):

@@ -50,7 +50,6 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def check(self) -> None:
-        """Raise if one of the processes has ended."""
         for process in self._processes:
             if process.poll() is not None:
                 raise RuntimeError(f"a server ended with exit code {process.returncode}")

@@ -177,7 +177,6 @@ async def _answers(observed: bool) -> float:
 
 
 async def _read(app: Any, name: str) -> int:
-    """Read one event stream to its end; return the number of bytes received."""
     size = 0
 
     async def receive() -> Any:

@@ -3,7 +3,6 @@ import { type Initial, isEnded, type Snapshot } from "./types.js";
 
 const FRAME_MS = 16;
 
-/** All fields of a snapshot except `text`, `parts` and `offset`. */
 export type Facts = {
   -readonly [key in Exclude<keyof Snapshot, "text" | "parts" | "offset">]: Snapshot[key];
 };
@@ -31,7 +30,6 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
   };
 }
 
-/** Keeps the snapshot for watchers. */
 export class Display {
   readonly watchers = new Set<() => void>();
   readonly facts: Facts;

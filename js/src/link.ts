@@ -80,7 +80,6 @@ class Member {
   }
 }
 
-/** One request for several streams. */
 class Carrier {
   readonly #controller = new AbortController();
   readonly signal = this.#controller.signal;

@@ -79,7 +79,6 @@ export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly 
   return (kind !== "source-url" && kind !== "file") || isSafeLink(kind, own["url"] as string);
 }
 
-/** True for JSON objects. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

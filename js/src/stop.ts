@@ -8,7 +8,6 @@ import { InkstreamError } from "./types.js";
 export interface Stopping {
   readonly name: string;
   readonly storage: StopStorage;
-  /** Send the stop once. */
   readonly post: () => Promise<Response>;
   /** Return whether the stop is no longer needed, for example because the stream has ended. */
   readonly isOver: () => boolean;

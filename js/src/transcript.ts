@@ -94,7 +94,6 @@ function isStart(offset: string): boolean {
   return !offset.includes("_") || place(offset).every((it) => /^0+$/.test(it));
 }
 
-/** Return the internal id and the position in an offset. */
 function place(offset: string): [string, string] {
   const [id = "", position = ""] = offset.replace(/\.end$/, "").split("_");
   return [id, position];

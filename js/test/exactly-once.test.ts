@@ -4,7 +4,6 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createClient, type Part } from "../src/index.js";
 import { endFrame, frame, offset, pass, virtualTime } from "./wire.js";
 
-/** The faults of one connection. */
 interface Fate {
   status: number;
   /** How many messages before the offset the server sends again. */

@@ -108,7 +108,6 @@ it("isKnown accepts known parts, and no objects of the application", () => {
   expect(isKnown("text")).toBe(false);
 });
 
-/** Sort the keys of an object. */
 function sorted(_: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));

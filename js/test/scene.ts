@@ -8,7 +8,6 @@ export let client: Client;
 export let stream: Stream;
 /** How often the watcher of `watch` was called. */
 export let calls: number;
-/** End the most recent `watch`. */
 export let leave: () => void;
 const watched: Stream[] = [];
 
@@ -31,7 +30,6 @@ export function setScene(): void {
   });
 }
 
-/** Use another stream in this test. */
 export function use(other: Stream): void {
   stream = other;
 }

@@ -16,7 +16,6 @@ beforeEach(() => {
 });
 afterEach(() => void vi.useRealTimers());
 
-/** A text of this length. */
 const text = (length: number) => "abcdefghij".repeat(length / 10);
 
 describe("smooth", () => {

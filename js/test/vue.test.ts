@@ -1,4 +1,3 @@
-/** `useStream` in Vue components. */
 import { createSSRApp, createApp, defineComponent, h, nextTick, ref, type App } from "vue";
 import { renderToString } from "vue/server-renderer";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";

@@ -10,17 +10,14 @@ export interface Ending {
   result?: unknown;
 }
 
-/** An offset as the server writes it. */
 export function offset(position: number, internalId = 7): string {
   return [internalId, position].map((number) => String(number).padStart(16, "0")).join("_");
 }
 
-/** The bytes of one message as an event. */
 export function frame(position: number, part: unknown, internalId = 7): string {
   return `id: ${offset(position, internalId)}\ndata: ${JSON.stringify(part)}\n\n`;
 }
 
-/** The bytes of the terminal event. */
 export function endFrame(position: number, ending: Ending = { status: "done" }, id = 7): string {
   const end = { code: null, message: null, result: null, ...ending };
   return `event: end\nid: ${offset(position, id)}.end\ndata: ${JSON.stringify(end)}\n\n`;
@@ -50,7 +47,6 @@ export class Exchange {
     return this.url.pathname;
   }
 
-  /** The offset in the request. */
   get from(): string | null {
     return this.url.searchParams.get("offset");
   }
@@ -112,7 +108,6 @@ export class Exchange {
   }
 }
 
-/** A `fetch`, and every request that was made through it. */
 export class Wire {
   readonly all: Exchange[] = [];
 
@@ -121,7 +116,6 @@ export class Wire {
       this.all.push(new Exchange(address, init, resolve, reject));
     });
 
-  /** The most recent request. */
   get last(): Exchange {
     const last = this.all.at(-1);
     if (!last) throw new Error("nothing was asked");

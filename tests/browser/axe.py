@@ -16,16 +16,12 @@ WIDTHS: Final = {"desktop": 1180, "phone": 390}
 
 
 def install() -> None:
-    """Install axe-core with the other packages that js/package-lock.json names."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
     subprocess.run(command, check=True, timeout=300)
 
 
 async def assert_accessible(page: Page, state: str) -> None:
-    """Fail if a page has a critical, serious or moderate violation, in light or in dark colours.
-
-    ``state`` names the state of the page in the error message.
-    """
+    """Fail if a page has a critical, serious or moderate violation, in light or in dark colours."""
     for frame in page.frames:
         # The page's content security policy would block a <script> element with the rules.
         await frame.evaluate(RULES.read_text())

@@ -106,7 +106,6 @@ def chromium() -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def driven(chromium: str) -> AsyncIterator[Browser]:
-    """Connect to the session's Chromium from the event loop of the file's tests."""
     async with async_playwright() as playwright:
         connected = await playwright.chromium.connect_over_cdp(chromium)
         yield connected
@@ -137,7 +136,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the test pages with the current npm package. Return their folder."""
+    """Build the test pages with the current npm package."""
     package = ROOT / "js"
     install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
     # The command installs Node.js from PyPI if the machine has no Node.js.
@@ -165,7 +164,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built_chat() -> None:
-    """Build the page of examples/chat, as ``scripts/demo`` builds it."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "chat"]
     subprocess.run(command, check=True, timeout=300)
 
@@ -188,7 +186,6 @@ class Site:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Start the server. When this method returns, the server answers requests."""
         self._server = self._running.enter_context(
             serving(
                 self._directory,

@@ -66,5 +66,4 @@ async def ask(page: Page, text: str) -> None:
 
 
 async def text_of(page: Page) -> str:
-    """Return the text of all answers that the page shows."""
     return "".join(await page.locator("li.assistant .text").all_text_contents())

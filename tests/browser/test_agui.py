@@ -27,7 +27,6 @@ TOOLS = "It is 21 °C in Bern and 17 °C in Oslo."
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """Build the example's page with the commands of its README."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "agui"]
     subprocess.run(command, check=True, timeout=300)
 
@@ -66,7 +65,6 @@ async def stored(url: str, thread: str) -> Any:
 
 
 async def picture(page: Page, name: str) -> None:
-    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``, if that is set."""
     if PICTURES:
         await page.bring_to_front()
         await page.screenshot(path=f"{PICTURES}/agui-{name}.png", full_page=True)

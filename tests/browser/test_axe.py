@@ -22,7 +22,6 @@ def rules() -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_demo(context: BrowserContext, tmp_path: Path, look: str) -> None:
-    """The demo is accessible when empty, during an answer, after Stop, and after a failure."""
     async with (
         playing_provider(delta("# A title\n\nSome **text** and `code`.")) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),
@@ -50,7 +49,6 @@ async def test_demo(context: BrowserContext, tmp_path: Path, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_inspector(context: BrowserContext, site: Site, look: str) -> None:
-    """The inspector is accessible with its list, a live stream, and an ended stream."""
     live, ended = await site.create(), await site.create()
     await site.say(ended, "All of it.")
     await site.finish(ended)

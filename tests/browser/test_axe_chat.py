@@ -47,10 +47,6 @@ async def opened(context: BrowserContext, chat: Chat, look: str) -> Page:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The page is accessible when it is empty, during an answer, after Stop, and after a failure.
-
-    The page is also accessible when a question comes too early or is too long.
-    """
     async with chatting(chat, delta(EVERYTHING)) as provider:
         page = await opened(context, chat, look)
         await axe.assert_accessible(page, "empty")
@@ -75,7 +71,6 @@ async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_what_opens(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The page is accessible with each part that a user can open."""
     # Without a model, the example writes an answer with thoughts and a tool's call.
     await chat.start()
     try:

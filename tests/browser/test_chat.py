@@ -187,7 +187,7 @@ print("hello")
 
 
 async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: Chat) -> None:
-    """The page shows tables, tasks, mathematics, code, and a link that another block defines."""
+    """Each block of Markdown is parsed alone, but a link may have its address in another block."""
     pieces = [RICH[at : at + 7] for at in range(0, len(RICH), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -306,7 +306,6 @@ class Frames:
         self._taken.append((time.monotonic(), await self._page.screenshot()))
 
     def write(self, path: Path) -> None:
-        """Write the animation at real speed, with a pause after the last screenshot."""
         times = [at for at, _ in self._taken]
         lengths = [int((b - a) * 1000) for a, b in zip(times, times[1:], strict=False)] + [4000]
         first, *others = [

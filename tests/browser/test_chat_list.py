@@ -32,10 +32,7 @@ WATCH = """() => {
 
 
 async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
-    """Back, forward, a reload and the address each show the right conversation.
-
-    The first question of a conversation is its title.
-    """
+    """Back, forward, a reload and the address each show the right conversation."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -149,10 +146,7 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames a conversation in all windows, and Escape does not.
-
-    Both keys return the focus to the button that opened the editor.
-    """
+    """Enter renames a conversation in all windows, and Escape does not."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -180,7 +174,6 @@ def at(*local: int) -> datetime:
 
 
 async def listed(page: Page) -> list[str]:
-    """Return the headings and the titles of the list, in order."""
     return await page.locator(".days :is(h2, a)").all_text_contents()
 
 
@@ -254,10 +247,7 @@ RENDERED = """() => {
 
 
 async def test_a_token_does_not_render_the_list(context: BrowserContext, chat: Chat) -> None:
-    """With 500 conversations, neither a token nor a typed letter renders the list again.
-
-    The conversation that the address names is in view, however old it is.
-    """
+    """With 500 conversations, neither a token nor a typed letter renders the list again."""
     words = [delta(f"word {number} ") for number in range(50)]
     async with chatting(chat, *words, delta("half")) as provider:
         provider.pace_s = 0.02

@@ -53,7 +53,6 @@ lazily
 
 
 async def rendered(page: Page) -> str:
-    """Wait until an answer's code is coloured, and return the answer's markup."""
     await page.get_by_role("link", name="known").wait_for()
     await page.locator(".answer .hljs-keyword").first.wait_for()
     return await page.locator(".answer .text").inner_html()

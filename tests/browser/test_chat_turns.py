@@ -14,7 +14,6 @@ pytestmark = pytest.mark.timeout(60)
 
 
 async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:
-    """Wait until a page shows exactly these texts."""
     await expect(page.locator(".question")).to_have_text(questions)
     await expect(page.locator(".answer .text")).to_have_text(answers)
 

@@ -29,7 +29,6 @@ def url(server: Server) -> str:
 
 
 async def opened(context: BrowserContext, url: str, may: str) -> Page:
-    """Open the inspector as a visitor with these rights."""
     await context.add_cookies([{"name": "may", "value": may, "url": url}])
     page = await context.new_page()
     await page.goto(url)
@@ -53,10 +52,7 @@ async def test_default_deny(context: BrowserContext, url: str, may: str) -> None
 
 
 async def test_list_and_filters(context: BrowserContext, server: Server, url: str) -> None:
-    """New streams appear in the list without a reload.
-
-    The filters narrow the list, and the page says if no stream matches.
-    """
+    """New streams appear in the list without a reload."""
     await started(server, "first", "text", {"end": "done"})
     page = await opened(context, url, "look")
     await expect(page.locator(ROW, has_text="first")).to_contain_text("done")

@@ -34,7 +34,6 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 async def test_g2_two_windows_and_reloads_show_the_same(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """A window that is reloaded at any time shows the same text as another window."""
     a = await site.create()
     url = site.url(a, page=kind)
     one, two = await open_page(context, url), await open_page(context, url)

@@ -52,7 +52,6 @@ class Site:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Start the server. When this method returns, the server answers requests."""
         self._process = await start_example(
             "usechat", self._directory, self.port, pages=self._pages
         )
@@ -99,7 +98,6 @@ def text_in(messages: Any) -> str:
 
 
 async def picture(page: Page, site: Site, name: str) -> None:
-    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``, if that is set."""
     if PICTURES:
         await page.bring_to_front()
         path = f"{PICTURES}/usechat-{site.version}-{name}.png"

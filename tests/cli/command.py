@@ -23,8 +23,6 @@ class Done:
 
 
 class Shell:
-    """A shell whose commands use one database."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
@@ -52,7 +50,6 @@ class Shell:
             await process.communicate()
 
     async def run(self, *arguments: str, text: bytes | None = None) -> Done:
-        """Run a command to its end, with ``text`` as its standard input."""
         async with self.running(*arguments, stdin=DEVNULL if text is None else PIPE) as process:
             out, err = await process.communicate(text)
             assert process.returncode is not None
@@ -79,13 +76,11 @@ class Shell:
 
 
 async def line_of(stream: asyncio.StreamReader | None) -> str:
-    """Return the next line of a process's output."""
     assert stream is not None
     return (await stream.readline()).decode().rstrip("\n")
 
 
 async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
-    """Wait for the next ``length`` bytes of a process's output, and return them as text."""
     assert stream is not None
     return (await stream.readexactly(length)).decode()
 

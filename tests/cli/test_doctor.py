@@ -28,7 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 async def test_silent(shell: Shell, server: Server) -> None:
-    """Without a proxy, the doctor finds no problem, exits with 0, and prints JSON lines."""
     url = f"http://127.0.0.1:{server.port}/doctor/"
     done = await shell.run("doctor", url, "--idle", "2", "--json")
     found = {finding["check"]: finding for finding in map(json.loads, done.out.splitlines())}
@@ -90,7 +89,6 @@ async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) ->
 
 
 async def test_database(shell: Shell) -> None:
-    """The doctor finds no problem in a file that the command line has just created."""
     await shell.run("write", text=b"text")
     done = await shell.run("doctor", "--database", shell.environment["INKSTREAM_DATABASE"])
     assert done.code == 0, done

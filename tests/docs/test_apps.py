@@ -49,7 +49,6 @@ def scenes() -> list[Scene]:
 
 @contextmanager
 def served(code: str, directory: Path) -> Iterator[int]:
-    """Serve a block as ``app.py``, and yield the server's port."""
     (directory / "app.py").write_text(code)
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}

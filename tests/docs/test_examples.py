@@ -29,7 +29,6 @@ def test_a_page_begins_with_its_example(page: str) -> None:
 
 @pytest.mark.parametrize("example", ["rq_chat", "dramatiq_chat"])
 def test_a_recipe_shows_its_example(example: str) -> None:
-    """docs/celery.md also shows the examples for RQ and Dramatiq."""
     code = (ROOT / f"examples/{example}.py").read_text()
     assert code in [block.code for block in all_blocks() if block.page == "docs/celery.md"]
     assert len(code.splitlines()) <= 60

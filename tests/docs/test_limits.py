@@ -18,7 +18,6 @@ MIB = 1024 * 1024
 
 
 def table_of(settings: type[Any]) -> str:
-    """Return the table that docs/limits.md must have for a dataclass."""
     attributes = inspect.getdoc(settings).partition("Attributes:\n")[2]  # type: ignore[union-attr]
     pairs = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", attributes, re.MULTILINE | re.DOTALL)
     meanings = {name: " ".join(text.split()).replace("``", "`") for name, text in pairs}

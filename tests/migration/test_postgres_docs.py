@@ -69,7 +69,6 @@ async def test_the_stream_and_the_message_exist_both_or_neither() -> None:
 
 
 async def test_a_role_made_by_the_documentation() -> None:
-    """An application works with the role that docs/postgres.md creates."""
     server = postgres_server.server(postgres_server.versions()[0])
     await server.execute(f"DROP ROLE IF EXISTS {ROLE}")
     url = await server.make_database(migrated=False)

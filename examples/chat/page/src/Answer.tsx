@@ -7,7 +7,7 @@ import { initialOf, send, STREAMS, type Turn } from "./server";
 import { useNotice } from "./useNotice";
 import { Versions } from "./Versions";
 
-/** One answer. A live answer and a finished answer are shown in the same way. */
+/** Shows a live answer and a finished answer in the same way. */
 export function Answer({
   chatId,
   turn,

@@ -11,7 +11,6 @@ import { useNotice } from "./useNotice";
 
 const TITLE = "inkstream chat";
 
-/** The list of conversations, beside the conversation that the address names. */
 export function App() {
   const id = useChatId();
   const { chats, news, about, away } = useChats();

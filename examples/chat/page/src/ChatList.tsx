@@ -6,7 +6,6 @@ import { Icon } from "./Icon";
 import type { Chat, Everything } from "./server";
 import { useToday } from "./useToday";
 
-/** The list of conversations, the latest first. */
 export function ChatList({
   chats,
   about,

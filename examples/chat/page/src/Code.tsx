@@ -4,7 +4,6 @@ import { CopyButton } from "./CopyButton";
 const Highlighted = lazy(() => import("./Highlighted"));
 const LONG = 20_000;
 
-/** A block of code, with the name of its language and a button that copies the code. */
 export function Code({ language, text }: { language: string; text: string }) {
   return (
     <div className="code">

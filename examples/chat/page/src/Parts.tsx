@@ -1,7 +1,6 @@
 import type { MessagePart } from "inkstream/parts";
 import { Markdown } from "./Markdown";
 
-/** The parts of an answer in order: text, sources, and thoughts and tool calls (collapsed). */
 export function Parts({ parts }: { parts: readonly MessagePart[] }) {
   return parts.map((part, index) => <One key={index} part={part} />);
 }

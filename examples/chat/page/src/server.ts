@@ -1,4 +1,3 @@
-// The types of the server's data, and the requests to the server.
 import type { Initial, Part, Status } from "inkstream";
 
 export const STREAMS = "/api/streams";
