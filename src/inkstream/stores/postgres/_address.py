@@ -42,7 +42,8 @@ class Address:
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
         ignored: Parameters of the URL that have no effect in inkstream.
-        system_roots: Whether to trust only the certificate authorities that the system trusts.
+        system_roots: Whether to trust only the certificate authorities that the operating system
+            trusts.
     """
 
     url: str
@@ -125,9 +126,9 @@ def _parse(text: str) -> Address:
     query = found.query
     several = len(hosts) > 1 or any(n == "host" and "," in value for n, value in query)
     if several and not any(name == "target_session_attrs" for name, _ in query):
-        # The driver must look for a server that takes writes, because one may be a standby.
+        # The driver must look for a server that takes writes, because a host may be a standby.
         query.append(("target_session_attrs", "read-write"))
-    # urlunsplit() would drop the // before an empty host, which means the local socket.
+    # An empty host means the local socket. urlunsplit() would drop the // before an empty host.
     url = f"postgresql://{parts.netloc}{parts.path}"
     if query:
         url += f"?{urlencode(query)}"

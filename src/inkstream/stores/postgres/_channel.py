@@ -50,7 +50,7 @@ class Channel:
         try:
             await connection.add_listener(self.name, self._receive)
         except asyncpg.ReadOnlySQLTransactionError:
-            return  # a standby: readers poll, and the session soon looks for a server that writes
+            return  # a standby: readers poll until the session finds a server that takes writes
         if self._on_listening is not None:
             self._on_listening()
 

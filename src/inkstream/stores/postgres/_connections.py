@@ -185,8 +185,9 @@ class Connections:
     async def _condemn(self, connection: Any) -> None:
         """Close a connection and all others of its pool, because the server takes no writes.
 
-        A connection in use is closed when its statement has finished. This also applies to an
-        application's own pool, which would otherwise give these connections to the application.
+        A connection in use is closed when its statement has finished. The method also closes the
+        connections of an application's own pool. Otherwise that pool would give these connections
+        to the application.
         """
         assert self._pool is not None
         await self._pool.expire_connections()

@@ -259,8 +259,8 @@ async def _catalogue(
     """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
     ``named`` may differ from ``schema`` only for a scratch schema. The name of an application's
-    schema may be a word that also occurs in a comment or as an alias, and the function would
-    replace this word too.
+    schema may be a word that also occurs as an alias, and the function would replace this word
+    too.
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)

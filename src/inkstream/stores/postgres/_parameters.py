@@ -1,8 +1,8 @@
-"""Sorts the parameters of a connection URL, as libpq, other drivers and ORMs define them.
+"""Sorts the parameters of a connection URL. libpq, other drivers and ORMs define these parameters.
 
 The driver sends every unknown parameter to the server as a setting, and the server then refuses the
-connection. So each known parameter is used or translated, or is ignored or refused for a stated
-reason.
+connection. So inkstream uses or translates each known parameter, or ignores or refuses it for a
+stated reason.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _DRIVER: Final = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
     }
 )
-"""The parameters that the driver accepts in a URL, as libpq does."""
+"""The parameters that stay in the URL, because the driver accepts them in a URL."""
 
 _POOLER_IF_ZERO: Final = frozenset(
     {"statement_cache_size", "prepared_statement_cache_size", "prepareThreshold"}
 )
-"""Parameters that mean ``pooler`` if their value is 0.
+"""Parameters that mean ``pooler=true`` if their value is 0.
 
 The value 0 switches prepared statements off, as many transaction poolers need.
 """
@@ -96,7 +96,10 @@ REFUSED: Final[dict[str, str]] = {
         "asyncpg cannot authenticate with OAuth",
     ),
 }
-"""Parameters for protection or identity that inkstream cannot use, each with the reason."""
+"""Parameters that inkstream refuses, each with the reason.
+
+A connection that ignored such a parameter would not do what the URL demands.
+"""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SSL_WORDS: Final = {
@@ -122,8 +125,8 @@ class Parameters:
         settings: The parameters that the server gets as settings of the session.
         own: inkstream's own parameters: ``pooler``, ``schema``, ``listener_url``.
         ignored: Names of parameters without an effect.
-        system_roots: Whether an authority that the system trusts must have signed the server's
-            certificate.
+        system_roots: Whether a certificate authority that the operating system trusts must have
+            signed the server's certificate.
     """
 
     query: list[tuple[str, str]] = field(default_factory=list)
@@ -154,7 +157,7 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
             if value.lower() not in _FALSE:
                 sorted_.own["pooler"] = "true"
         elif name == "schema":
-            if value == "public":  # Prisma writes schema=public into every URL
+            if value == "public":  # Prisma's URLs contain schema=public
                 sorted_.ignored.append(name)
             else:
                 sorted_.own[name] = value
@@ -206,7 +209,7 @@ def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _sort_security(given: dict[str, str], sorted_: Parameters) -> None:
-    """Remove the parameters about encryption, and combine them into one mode."""
+    """Remove the parameters about encryption from ``given``, and sort them into ``sorted_``."""
     mode = given.pop("sslmode", None)
     for name in ("ssl", "ssl_require", "requiressl"):
         value = given.pop(name, None)

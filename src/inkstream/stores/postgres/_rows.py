@@ -230,7 +230,7 @@ def find_args(query: Query) -> tuple[object, ...]:
 
 
 def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
-    """Return the outcome of each group. ``rows`` come from ``commit_changes``, sorted."""
+    """Return the outcome of each group. ``rows`` come from ``commit_changes``, sorted by change."""
     found = iter(rows)
     results: list[Outcome] = []
     first = 1

@@ -59,7 +59,7 @@ class Session:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Close the connection. The server then releases the lock."""
+        """Close the connection. The server then releases the worker's lock."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -97,7 +97,7 @@ class Session:
                 self.renew()
 
     def forget(self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]) -> None:
-        """Call ``on_connect`` with no further connection, if it was attached."""
+        """Stop calling ``on_connect``. If ``on_connect`` is not attached, do nothing."""
         if on_connect in self._on_connect:
             self._on_connect.remove(on_connect)
 
@@ -120,8 +120,9 @@ class Session:
                 await self._begin(connecting)
                 delay_s = 0.0
             except DRIVER_ERRORS as exc:
-                # Half a second after the server accepts writes again, other workers take a worker
-                # with a free lock for dead. So this worker must connect and take its lock soon.
+                # Half a second after the server accepts writes again, other workers may take a
+                # worker with a free lock for dead. So this worker must connect, and take its lock,
+                # before then.
                 longest_s = _READ_ONLY_RETRY_S if condemns(exc) else _RETRY_S[1]
                 delay_s = min(max(2 * delay_s, _RETRY_S[0]), longest_s)
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
@@ -130,7 +131,7 @@ class Session:
                 connecting.add_done_callback(self._close_unused)
 
     def _close_unused(self, connecting: asyncio.Future[asyncpg.Connection[Any]]) -> None:
-        """Close a connection that was made in the moment in which its user was cancelled."""
+        """Close a new connection that the session does not use, as after a cancellation."""
         if connecting.cancelled() or connecting.exception() is not None:
             return
         connection = connecting.result()

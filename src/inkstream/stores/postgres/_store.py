@@ -64,7 +64,7 @@ _ANOTHER: Final = (
     "written; give a connection of the database that the streams were created with"
 )
 _STATEMENT_BYTES: Final = 4 * 1024
-"""``tidy`` counts each statement as at least this many bytes, to limit a step's statements."""
+"""``tidy`` counts each statement as at least this many bytes, to limit its statements per call."""
 
 _QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "queries.sql"))
 
@@ -157,8 +157,8 @@ class PostgresStore:
                     await self._session.open()
                 except DRIVER_ERRORS as exc:
                     raise unreachable(exc, self._migrate) from exc
-            # Do this now, and not in the first write: a call with the connection of a synchronous
-            # session must not wait.
+            # Do this now. The first write may be a call with the connection of a synchronous
+            # session, and such a call must not wait.
             with contextlib.suppress(StoreError):
                 await self._before_write()
         except BaseException:
@@ -190,7 +190,10 @@ class PostgresStore:
         self._note_clock(now)
 
     async def _before_write(self) -> None:
-        """Before this worker's first write, begin a new generation if due, and take the lock.
+        """Before this worker's first write, take this worker's lock.
+
+        If no other worker lives, begin a new generation first, because a backup may have been
+        restored.
 
         If the database takes no writes during ``open``, ``open`` succeeds nevertheless, so that
         `inkstream show` works in such an outage. The first write then calls this method again.
@@ -213,9 +216,9 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Also replace the session's connection, after the pool closed its own connections.
+        """Replace the session's connection, after the pool has closed its own connections.
 
-        The server of the session's connection takes no writes, so it sends no notifications.
+        The server of these connections takes no writes, so it sends no notifications.
         """
         if self._session is not None:
             self._session.renew()
@@ -437,8 +440,8 @@ class PostgresStore:
 
     async def roster(self) -> Roster:
         locked: dict[str, bool | None] = {}
-        # While the database takes no writes, the locks prove nothing, but an operator can still
-        # read the roster.
+        # While the database takes no writes, ``heartbeat`` raises an error. An operator can then
+        # still read the roster, without the locks.
         with contextlib.suppress(StoreError):
             locked = {state.worker: state.locked for state in await self.heartbeat(beat=False)}
         rows = await self._connections.fetch(self._sql["roster"], writing=False)

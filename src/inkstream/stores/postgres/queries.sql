@@ -1,5 +1,5 @@
--- The store's statements. Most of them call a function of the schema. CAST is used instead of ::,
--- because some drivers read a colon as a parameter.
+-- The store's statements. They use CAST instead of ::, because some drivers read a colon as the
+-- start of a parameter.
 
 -- name: create_stream
 -- Create a stream. The column outcome says "created", or why the stream was not created. There is
@@ -16,7 +16,7 @@ WHERE CAST($23 AS text) IS NULL OR CAST($23 AS text) = (SELECT md5(concat_ws(' '
     WHERE d.datname = current_database() AND m.version = 1);
 
 -- name: commit_changes
--- Apply a batch of groups, for any number of streams.
+-- Apply a batch of changes (see schema/3_write.sql).
 SELECT change, refused, epoch, tail, size, generation, state FROM inkstream.commit_changes(
     CAST($1 AS integer[]), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS bigint[]),
     CAST($5 AS bigint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS integer[]),
@@ -48,8 +48,8 @@ SELECT f FROM inkstream.find_streams(
 SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
 
 -- name: expire_streams
--- Delete some of the streams that are due by the given time and by the server's clock. Return how
--- many, and the server's time.
+-- Delete some of the ended streams and logs that are due by the given time and by the server's
+-- clock. Return how many were deleted, and the server's time.
 SELECT inkstream.expire_streams(least(CAST($1 AS double precision), server.now), CAST($2 AS integer)),
     server.now
 FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now) AS server;
@@ -71,7 +71,7 @@ SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision), w.worker
 FROM (SELECT 1) AS one LEFT JOIN inkstream.workers w ON true;
 
 -- name: draw_if_alone
--- Begin a new generation unless another worker lives.
+-- Begin a new generation, unless another worker holds its lock.
 SELECT inkstream.draw_if_alone();
 
 -- name: set_setting
@@ -87,9 +87,9 @@ SELECT inkstream.lock_worker(CAST($1 AS text));
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- The schema version of the database, the oldest version that a library must know, the encoding,
--- and all migrations with their digests. to_jsonb is used, because the tables of development
--- versions had no column digest.
+-- The schema version of the database, the oldest version that the library must know, the encoding,
+-- and all migrations with their digests. to_jsonb returns NULL instead of an error if a development
+-- version made the table, without the column digest.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
     coalesce(array_agg(m.version ORDER BY m.version), '{}'),
     coalesce(array_agg(to_jsonb(m) ->> 'digest' ORDER BY m.version), '{}')
@@ -106,7 +106,7 @@ SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at))),
 -- name: announce
 -- Send a hint about streams when the caller's transaction commits. If the ids are too long, the
 -- hint says that any stream may have changed. There is no row if an identity was given ($3) and
--- this is another database.
+-- this database has another identity.
 SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '1' END)
 FROM (SELECT '1' || coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
     FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed

@@ -191,8 +191,9 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        # auto_vacuum has an effect only on a new file, so set it before the journal mode. Set the
-        # journal mode only if it must change, because SQLite takes the write lock to set it.
+        # Set auto_vacuum first. It has an effect only on a new file, and setting the journal mode
+        # writes to the file. Set the journal mode only if it must change, because SQLite takes the
+        # write lock to set it.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -211,7 +212,8 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        # Without working file locks, another process may have created the tables just now.
+        # Look again inside the transaction. On a system without the writers' lock, another process
+        # may have created the tables just now.
         if not _has_schema(connection):
             for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)

@@ -65,7 +65,7 @@ class Gate:
         self.is_shut = True
 
     def all_wait(self, until: float) -> bool:
-        """Return whether every registered thread waits before the deadline ``until``."""
+        """Return whether, before ``until``, every thread that called ``enter`` waits."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._waiting >= self._threads, max(0.0, until - time.monotonic())

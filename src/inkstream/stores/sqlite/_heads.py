@@ -86,7 +86,8 @@ class Heads:
             and self._mark == (version, db.total_changes)
             and len(self._rows) < _KEPT
         )
-        # If this transaction stops for any reason, the rows are not valid for the next transaction.
+        # The caller changes the rows in place. If it never calls ``written``, the rows are wrong,
+        # and the next transaction must not use them.
         self._connection = None
         self._version = version
         if not valid:

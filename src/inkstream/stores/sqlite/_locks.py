@@ -201,7 +201,8 @@ class WorkerLocks:
     def others_are_ready(self) -> bool:
         """Return whether a living worker called ``show_ready``.
 
-        If so, no backup was restored since then, because a restore needs all workers stopped.
+        If so, no backup was restored after that worker's call, because a backup is restored only
+        while all workers are stopped.
         """
         if not HAS_LOCKS or not self._directory.is_dir():
             return False

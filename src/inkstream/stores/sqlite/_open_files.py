@@ -77,10 +77,11 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class OpenFiles:
-    """The files of an open connection, which uses them even after other files replaced them.
+    """The files of an open connection.
 
-    If a database is deleted or replaced while in use, every later commit is lost, because the old
-    file exists only until the connection is closed.
+    The connection uses these files even after they were deleted, or other files took their places.
+    Every commit after that is lost, because the old files exist only until the connection is
+    closed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,7 +143,8 @@ class OpenFiles:
     def _check_log_alone(self, there: tuple[FileId | None, ...]) -> None:
         """Raise ``StoreUnavailable`` if the database is gone, but its write-ahead log is there.
 
-        The log may have the newest text, and SQLite would remove it beside a new database.
+        The log may have the newest text. If SQLite created a new database beside the log, it would
+        remove the log.
         """
         database, log, _ = there
         if database is None and log is not None and log == self._files[1]:

@@ -131,7 +131,7 @@ class SQLiteStore:
             return
         threads, self._threads = self._threads, None
         if not threads.are_here:
-            return  # the parent's threads and locks belong to the parent
+            return  # in a forked child: the threads and locks belong to the parent
 
         def finish() -> None:
             # ``run`` gives up each job that has waited for ``wait_s``. So after ``until``, no
@@ -318,8 +318,8 @@ class SQLiteStore:
             return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
-            # A failed commit may have left data in the write-ahead log. This data must be durable
-            # before a reader sees it.
+            # A failed commit may have left data in the write-ahead log that is not on the disk. The
+            # next job of the write thread makes this data durable, before a reader sees it.
             await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 

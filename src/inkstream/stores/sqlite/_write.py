@@ -1,8 +1,9 @@
-"""The store's writes. Every function runs in a transaction that no other writes interrupt.
+"""The store's writes. Every function runs in a transaction.
 
-So a function can read the heads once, and check the conditions in Python. Each function first makes
-all checks that may refuse a new stream or a group, and only then writes this stream or group. So
-nothing of a refused stream or group is written.
+No other connection writes during this transaction. So a function can read the heads once, and check
+the conditions in Python. Each function first makes all checks that may refuse a new stream or a
+group, and only then writes this stream or group. So nothing of a refused stream or group is
+written.
 """
 
 from __future__ import annotations
@@ -159,9 +160,9 @@ def commit(
 
 LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
-"""``tidy`` merges a live stream after every ``LONG_CHAIN`` rows that it got.
+"""How much a stream that has not ended must grow before ``tidy`` merges it again.
 
-It also merges the stream after every ``LARGE_CHAIN_BYTES`` bytes. A live stream has not ended.
+It must get ``LONG_CHAIN`` live rows or ``LARGE_CHAIN_BYTES`` bytes.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
 to remove small rows costs more than to write them, because rows of many streams share pages. So

@@ -73,8 +73,8 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: count_live
--- How many streams of an owner are pending or streaming. The list of three statuses lets SQLite use
--- the index.
+-- How many streams of an owner are pending or streaming. SQLite can use the index
+-- inkstream_streams_live only if the query has the index's WHERE clause, with its three statuses.
 SELECT count(*) FROM inkstream_streams
 WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
   AND status <> 'open' AND NOT gone;
@@ -123,15 +123,16 @@ SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
 UPDATE inkstream_meta SET value = ? WHERE key = 'generation';
 
 -- name: runs
--- The generations of a stream's messages.
+-- A stream's runs.
 SELECT runs FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: set_runs
--- Set the generations of a stream's messages.
+-- Set a stream's runs.
 UPDATE inkstream_streams SET runs = ? WHERE internal_id = ?;
 
 -- name: keep_last_live
--- Store the largest live id; run this before live rows are deleted.
+-- Store the largest id that any live row ever had. Run this before live rows are deleted, so that
+-- no id is used twice.
 UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkstream_live), 0))
 WHERE key = 'last_live';
 
@@ -145,8 +146,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 SELECT worker FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: update_stream
--- Change a stream's rarely changed columns. A parameter that is NULL, or a flag that is off, keeps
--- the old value.
+-- Change a stream's rarely changed columns. A column with a flag (:starts, :ends, :set_worker or
+-- :set_due_at) keeps its old value if the flag is off. status and report keep their old values if
+-- their parameters are NULL.
 UPDATE inkstream_streams SET
     status = coalesce(:status, status),
     started_at = CASE WHEN :starts THEN coalesce(started_at, :at) ELSE started_at END,
@@ -176,7 +178,7 @@ ON CONFLICT DO UPDATE SET value = excluded.value;
 INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: is_deletable
--- Whether forks read a stream. No row if the stream does not exist or was deleted.
+-- Whether a stream has forks. There is no row if the stream does not exist or is gone.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
 FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
 
@@ -228,7 +230,7 @@ ON CONFLICT DO UPDATE SET
     beats = beats + 1, host = excluded.host, beat_at = excluded.beat_at, said = coalesce(?4, said);
 
 -- name: forget_worker
--- Remove a worker to which no stream belongs.
+-- Remove a worker, unless a stream still names this worker.
 DELETE FROM inkstream_workers WHERE worker = ?1
   AND NOT EXISTS (SELECT 1 FROM inkstream_streams WHERE worker = ?1) RETURNING worker;
 
@@ -272,7 +274,7 @@ SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal
 UPDATE inkstream_streams SET unmerged = 0 WHERE internal_id = ?;
 
 -- name: expired
--- Streams that are due to be deleted.
+-- The first 100 ended streams and logs that are due, which tidy deletes.
 SELECT s.internal_id, h.size FROM inkstream_streams s
 JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.due_at <= ? AND s.status NOT IN ('pending', 'streaming') AND NOT s.gone
@@ -333,7 +335,7 @@ UNION SELECT internal_id FROM inkstream_heads
 WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams);
 
 -- name: lost_segments
--- Segments and marks whose stream is missing.
+-- Segments, live rows and marks whose stream is missing.
 SELECT internal_id FROM inkstream_segments
 WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams)
 UNION SELECT internal_id FROM inkstream_live

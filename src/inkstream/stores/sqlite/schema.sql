@@ -1,7 +1,7 @@
 -- name: schema
 -- All tables of inkstream in a SQLite file. Their names begin with inkstream_, because an
--- application may keep its own tables in the same file. For the same reason the version is in
--- inkstream_meta: PRAGMA user_version belongs to the application.
+-- application may keep its own tables in the same file. For the same reason, the schema's version
+-- is in inkstream_meta: PRAGMA user_version belongs to the application.
 
 -- A stream's rarely changed columns. Of these, an append changes only runs, and only when the file
 -- has a new generation.
@@ -30,7 +30,7 @@ CREATE TABLE inkstream_streams (
     unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with live rows left to merge
     fork_source       INTEGER,
     fork_position     INTEGER NOT NULL DEFAULT 0,
-    writer            TEXT,                               -- worker of the last claim, also after the end
+    writer            TEXT,                               -- worker of the last claim or take-over, also after the end
     runs              TEXT NOT NULL                       -- pairs: first message, generation
 );
 CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
@@ -58,8 +58,8 @@ CREATE TABLE inkstream_heads (
 );
 
 -- Segments as they were committed. The segments of all streams follow one another, so that an
--- append writes only the table's last page. The table has no index. A read finds a stream's
--- segments backwards, from heads.last_live along prev.
+-- append writes only at the end of the table. The table has no index. A read finds a stream's
+-- segments backwards, from last_live in inkstream_heads along prev.
 CREATE TABLE inkstream_live (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -91,8 +91,8 @@ CREATE TABLE inkstream_marks (
 CREATE TABLE inkstream_workers (
     worker TEXT PRIMARY KEY,
     beats  INTEGER NOT NULL,
-    host   TEXT NOT NULL,          -- the worker's host and boot: only there can its lock be tested
-    beat_at REAL NOT NULL,         -- for operators only: no decision depends on it
+    host   TEXT NOT NULL,          -- the worker's host and boot; other hosts cannot test its lock
+    beat_at REAL NOT NULL,         -- time of the last beat, for operators; no decision depends on it
     said   TEXT NOT NULL           -- the worker's description of itself, as JSON
 ) WITHOUT ROWID;
 

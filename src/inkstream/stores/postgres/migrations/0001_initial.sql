@@ -3,9 +3,9 @@
 -- The files of this folder, in order, are the schema. A test checks that the files
 -- in migrations/ create the same schema.
 --
--- Each atomic operation is a function, so that a batch is one round trip on any connection. During
--- a deploy, several versions of the library run, so a function's signature never changes: a
--- migration adds a new function, and a later migration drops the old one.
+-- Each atomic operation is one function, so the store calls it in one round trip. During a deploy,
+-- old and new versions of the library call these functions. So never change a function's signature:
+-- add a new function in a migration, and drop the old function in a later migration.
 
 DO $$ BEGIN
     IF to_regnamespace('inkstream') IS NULL THEN
@@ -16,9 +16,10 @@ END $$;
 CREATE TABLE inkstream.migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
-    -- A library can use this database only if it knows this schema version or a later version.
+    -- The oldest schema version that a version of the library must know to use this database.
     needs integer NOT NULL,
-    -- The digest of the applied SQL, because a development version may have applied other SQL.
+    -- The digest of the applied SQL. It shows that a development version applied other SQL under
+    -- the same version number.
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
@@ -42,13 +43,15 @@ CREATE TABLE inkstream.streams (
     ttl_s double precision,
     retain_s double precision,
     takeover_within_s double precision NOT NULL,
-    -- code, message and result, as JSON because text cannot hold NUL.
+    -- The code, message and result of the end. They are JSON, because a column of the type text
+    -- cannot contain the character NUL.
     ending json,
-    -- True for pending or streaming streams that are not deleted; max_live counts these.
+    -- True for pending and streaming streams that are not gone. max_live limits their number.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker of the last claim. Unlike heads.worker, this column keeps its value after the end.
+    -- The worker that last claimed or took over the stream. Unlike heads.worker, this column keeps
+    -- its value after the stream has ended.
     writer text,
     -- A flat array with two numbers for each run: the position of its first message, and its
     -- generation.
@@ -61,8 +64,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- The columns that commits change often. The pages have room for the next version of a row, and
--- most appends change no column that an index uses. So most appends are heap-only updates.
+-- The columns that commits change often. Each page keeps free space for new versions of its rows,
+-- and most appends change no column that an index uses. So for most appends, PostgreSQL need not
+-- write the indexes (heap-only updates).
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -74,7 +78,7 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether the table live has enough segments of this stream to be worth merging.
+    -- Whether tidy should merge the stream's segments in the table live.
     unmerged boolean NOT NULL DEFAULT false,
     -- The server's time at the last commit of messages.
     appended_at double precision,
@@ -88,7 +92,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed. tidy later moves them to the table segments.
+-- Segments as they were committed. tidy later merges them, and moves them to the table segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -99,8 +103,8 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Merged segments, each up to 64 KiB, unless one message is larger. All segments of a stream in
--- this table come before the stream's segments in live.
+-- Merged segments, each up to 64 KiB, unless a segment in live was larger. A stream's positions in
+-- this table are below its positions in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -130,18 +134,17 @@ CREATE TABLE inkstream.workers (
 ) WITH (fillfactor = 50);
 
 -- The workers that took a lock. server_started is the start time of the server that gave the lock.
--- The table is unlogged on purpose. A crash or a failover releases all locks, so a lock that is free
--- afterwards does not prove that its worker is dead. The crash or failover also empties this table.
--- A worker without a row has taken no lock since then.
+-- The table is unlogged on purpose: a crash or a failover releases all locks, and also empties this
+-- table. If a worker has no row in this table, a free lock does not prove that the worker is dead.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The current generation. The table is unlogged on purpose: every event that may lose commits
--- empties the table (a crash, a promotion, a restored base backup) or changes the server's start
--- time.
+-- The current generation. The table is unlogged on purpose. A crash, a promotion or a restored base
+-- backup may lose commits, and also empties this table or changes the server's start time. Then a
+-- new generation begins.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,
@@ -153,7 +156,7 @@ CREATE UNLOGGED TABLE inkstream.generation (
 
 -- Views ----------------------------------------------------------------------------------------
 
--- A stream's state, with the library's names.
+-- The states of streams. The columns have the names of the fields of the library's StreamState.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
@@ -161,11 +164,11 @@ SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.
     s.runs
 FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;
 
--- The text of streams, for people with SQL.
+-- The text of streams, for people who read the database with SQL.
 
--- The streams that store messages of the stream p_internal_id: this stream, and the streams from
--- which it was forked. The stream of a row stores the messages from from_position to until_position.
--- The row of p_internal_id comes first, with until_position NULL.
+-- The streams that store messages of the stream p_internal_id: this stream and, if it is a fork,
+-- the streams that it copies. The stream of a row stores the messages from from_position to before
+-- until_position. The row of p_internal_id comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -182,8 +185,9 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment. p_idx is the segment's index. The index has one LEB128 number for
--- each message: length in bytes << 1 | is_json.
+-- The pieces of text of one segment, joined, from the position p_from to before p_until. p_idx is
+-- the segment's index. The index has one LEB128 number for each message: 2 * its length in bytes,
+-- plus 1 if the message is JSON.
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -213,8 +217,8 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text. NUL, which text cannot hold, becomes U+FFFD. The function returns NULL if the
--- bytes are not UTF-8.
+-- A stream's text. The character NUL becomes U+FFFD, because the type text cannot contain NUL. The
+-- function returns NULL if the bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -249,14 +253,15 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
     RETURN NULL;
 END $$;
 
--- For people with SQL: every stream and its text so far. Select only the rows that you need.
+-- Every stream that is not gone, with its text so far. Select only the rows that you need, because
+-- the view reads the whole text of each selected row.
 CREATE VIEW inkstream.stream_text AS
 SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
     to_timestamp(s.created_at) AS created_at, to_timestamp(s.ended_at) AS ended_at, s.ending,
     inkstream.text_of(s.internal_id) AS text
 FROM inkstream.stream_state s WHERE NOT s.gone;
 
--- Create and commit.
+-- Functions that create streams and commit changes.
 --
 -- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
 -- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
@@ -287,8 +292,9 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream after it got messages at the position p_first. p_runs are the runs that the
--- stream had before. If the stream now has 33 runs, its first two runs become one (see _runs.py).
+-- The runs of a stream after a commit whose first message has the position p_first. p_runs are the
+-- runs before the commit. If the stream then has 33 runs, its first two runs become one run (see
+-- _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -306,8 +312,8 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Create a stream. Outcomes are values, not errors, because an error would break the application's
--- transaction.
+-- Create a stream. The function returns a refusal as an outcome and does not raise an error,
+-- because an error would abort the application's transaction in which the function may run.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -326,7 +332,8 @@ DECLARE
 BEGIN
     outcome := 'created';
     IF p_source IS NOT NULL THEN
-        -- This lock blocks only a deletion of the source. The source's writer can go on.
+        -- This lock keeps other transactions from deleting the stream that is copied. The writer
+        -- of that stream can go on.
         PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
         SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
     END IF;
@@ -383,12 +390,17 @@ BEGIN
     SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
 END $$;
 
--- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
--- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
--- and each wave sees the effects of earlier waves. p_waves has the number of the last change of
--- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
--- due_at, NaN means "never". The function returns a row for each applied change. For each refused
--- group, it returns one row, with the group's first refused change and the state of that stream.
+-- Apply a batch of changes. Each array holds one field of all changes, or is empty if no change has
+-- this field. In a condition, NULL means "not checked". In a new value, NULL means "unchanged". For
+-- a worker, '' means "no worker". For due_at, NaN means "never".
+--
+-- Changes with the same number in p_group are a group: the function applies all of them or none.
+-- With an empty p_group, each change is a group of its own. The changes come in waves. No two
+-- changes of a wave touch the same stream, and each wave sees the effects of earlier waves. p_waves
+-- has the number of the last change of each wave.
+--
+-- The function returns a row for each applied change. For each refused group, it returns one row,
+-- with the group's first refused change and the state of that change's stream.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
@@ -402,15 +414,17 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads
-    -- and wait for the generation, while a transaction that draws a generation waits for the heads.
+    -- Read the generation before the locks on heads. Otherwise a deadlock is possible: this
+    -- transaction has locked heads and waits for the generation, while another transaction has
+    -- locked the generation and waits for the heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
     v_now double precision;
 BEGIN
-    -- All transactions lock in the same order, so that batches with common streams wait and do not
-    -- deadlock. The lock is its own statement, so that the next snapshot is newer than the locks.
+    -- All transactions lock heads in the same order, so that batches with common streams do not
+    -- deadlock. The locks are taken in a statement of their own. So the next statement has a newer
+    -- snapshot, and sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());
@@ -434,8 +448,9 @@ BEGIN
                 if_worker, count, payload, idx, next_epoch, status, ending, at,
                 worker, due_at, report, max_marks, n)
         ), judged AS MATERIALIZED (
-            -- LATERAL with a LIMIT, and joins by ctid below, force one probe per change. Otherwise
-            -- the planner may choose a join that reads the whole table.
+            -- LATERAL with a LIMIT, and the joins by ctid below, make PostgreSQL look up each
+            -- change's row separately. Otherwise the planner may choose a join that reads the whole
+            -- table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
                 -- A late result replaces the end of an ended stream. Readers may already have
@@ -532,12 +547,13 @@ CREATE FUNCTION inkstream.marks_fit(
     ) fresh
 $$;
 
--- Read and find.
+-- Functions that read and find streams.
 
 -- Return one page for each of several streams, all from one snapshot: the stream's state, its
 -- messages after a position, and its marks. There is one row per stream, in the given order. If a
--- stream does not exist, its row has no state. The segments of a page come from one stream of the
--- lineage. If until_position is set, the caller must cut the segments at that position.
+-- stream does not exist, its row has no state. All segments of a page are stored with one stream:
+-- the stream itself or, for a fork, a stream that it copies. If until_position is set, the caller
+-- must cut the segments at that position.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -555,8 +571,8 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- The stream itself, then its source, and so on, up to the stream that stores the first
-        -- message after the position "after".
+        -- The stream itself, then the stream that it copies, and so on, up to the stream that
+        -- stores the first message after the position "after".
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
@@ -565,7 +581,8 @@ BEGIN
             SELECT * FROM inkstream.streams s WHERE s.internal_id = l.holder LIMIT 1
         ) s WHERE l.after < s.fork_position
     ), holding AS MATERIALIZED (
-        -- A source is older than its forks, so its id is smaller.
+        -- For each read, take the last stream of the lineage. A copied stream is older than its
+        -- forks, so the last stream has the smallest id.
         SELECT DISTINCT ON (l.n) l.*, coalesce(
             (SELECT max(v.position) FROM inkstream.live v
                 WHERE v.internal_id = l.holder AND v.position <= l.after),
@@ -593,7 +610,8 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- At least one segment, and none after a segment that the limit left out.
+        -- A page has at least one segment, and no gap. Without the comparison of counts, a segment
+        -- of live could follow after a segment that the LIMIT on inkstream.segments left out.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)
@@ -605,8 +623,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- Return states, newest first. The query's text has only the given filters, so that the plan fits
--- these filters. The form of the query allows only plans that stop at the limit.
+-- Return states, newest stream first. The function builds a query that contains only the given
+-- filters, so that PostgreSQL plans the query for these filters.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
@@ -633,8 +651,8 @@ BEGIN
     IF v_cold = '' AND p_worker IS NULL AND p_due_before IS NULL AND NOT p_unreported
         AND p_statuses IS NOT NULL
     THEN
-        -- The newest streams of each status, then the newest of those. Each status is a literal,
-        -- because with a parameter the planner would take a rare status for a common one.
+        -- Find the newest streams of each status, then the newest of all of these. Each status is
+        -- a literal. For a parameter, the planner would expect a rare status to be common.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'
@@ -658,7 +676,7 @@ BEGIN
     USING p_stream_ids, p_owner, p_group, p_statuses, p_worker, p_due_before, p_before, p_limit;
 END $$;
 
--- Delete, expire and merge.
+-- Functions that delete streams and merge segments.
 
 -- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
 -- until its last fork is deleted.
@@ -671,8 +689,9 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can also remove sources that are gone. So lock the streams and all their sources
-    -- first, in the order in which every transaction locks, to avoid deadlocks.
+    -- A deletion of a fork can also remove a gone stream that the fork copies. So first lock the
+    -- streams and all streams that they copy. To avoid deadlocks, lock them in the order in which
+    -- commit_changes locks.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -682,7 +701,7 @@ BEGIN
     SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
     ORDER BY h.internal_id FOR UPDATE;
-    -- Forks have larger ids than their sources, and are deleted first.
+    -- A fork has a larger id than the stream that it copies, so the loop deletes the fork first.
     FOR v_id, v_gone IN
         SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
         ORDER BY h.internal_id DESC
@@ -711,7 +730,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete at most p_limit streams that are due; return how many were deleted.
+-- Delete at most p_limit ended streams and logs that are due; return how many were deleted.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -725,8 +744,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move about p_max_bytes of one stream's segments from live into large segments. Return the number
--- of moved bytes, or NULL if there was nothing to move.
+-- Merge about p_max_bytes of one stream's segments in live, and move them to the table segments.
+-- Return the number of merged bytes, or NULL if no stream needs a merge.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -739,14 +758,14 @@ DECLARE
     v_more boolean := false;
     r record;
 BEGIN
-    -- The lock blocks appends and deletes for the few milliseconds of a step. A stream that another
-    -- transaction has locked is skipped.
+    -- This lock makes appends to the stream, and its deletion, wait until this transaction ends.
+    -- SKIP LOCKED skips a stream that another transaction has locked.
     SELECT h.internal_id INTO v_id FROM inkstream.heads h WHERE h.unmerged
     ORDER BY h.internal_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- If the next segment fits into the last merged segment, it is added there.
+    -- If the stream's next segment fits into its last merged segment, add it there.
     SELECT g.position INTO v_last FROM inkstream.segments g
     WHERE g.internal_id = v_id AND g.position = (
             SELECT max(m.position) FROM inkstream.segments m WHERE m.internal_id = v_id)
@@ -808,8 +827,8 @@ BEGIN
 END $$;
 
 -- Record the state of a worker's lock. With p_released, the worker gave up its lock, so other
--- workers take it for dead. Without p_released, the worker lives but lost its connection, so the
--- state of its lock becomes "unknown".
+-- workers take this worker for dead. Without p_released, the worker lives but lost its connection,
+-- so the state of this lock becomes "unknown".
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -820,10 +839,10 @@ BEGIN
     END IF;
 END $$;
 
--- Begin a new generation, unless another worker lives. If another worker lives, no backup was
--- restored, because a backup is restored only while all workers are stopped. A worker calls this
--- function before it takes its own lock. So if several workers start together, at least one of them
--- sees no other worker.
+-- Begin a new generation, unless another worker holds its lock. Such a worker shows that no backup
+-- was just restored, because a backup is restored only while all workers are stopped. A worker
+-- calls this function before it takes its own lock. So if several workers start together, at least
+-- one of them sees no other worker.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -838,9 +857,10 @@ BEGIN
     END IF;
 END $$;
 
--- Beat, forget workers, and return all workers. lock is held, free, released or unknown. A free
--- lock alone proves nothing, because the worker may take it again on a new connection. p_beaten is
--- the number of all beats that the last call returned to this worker.
+-- Beat for p_worker if p_beat is set, forget the workers in p_forget, and return all workers. The
+-- column lock is held, free, released or unknown. A free lock alone does not prove that the worker
+-- is dead, because the worker may take the lock again on a new connection. beaten is the number of
+-- beats of all workers. p_beaten is the beaten that this worker's last call returned.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
@@ -848,8 +868,8 @@ BEGIN
     -- Do not wait for the disk. If the server crashes and loses this beat, the next beat replaces
     -- the lost beat.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A server that another leader replaced still answers reads. Without this error, the worker
-    -- would stay connected to this server for ever.
+    -- After a failover, the old server may still answer reads. Without this error, the worker
+    -- would stay connected to the old server for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
@@ -877,8 +897,8 @@ BEGIN
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )
     SELECT w.worker, w.beats, CASE
-        -- This comes first, because a worker with a blocked event loop gives up its streams but
-        -- cannot release its lock.
+        -- Test for "released" before "held": a worker with a blocked event loop gives up its
+        -- streams with unlock_worker, but its session still holds the lock.
         WHEN l.released AND l.server_started = pg_postmaster_start_time() THEN 'released'
         WHEN EXISTS (SELECT FROM held WHERE
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'

@@ -1,9 +1,9 @@
 -- The files of this folder, in order, are the schema. A test checks that the files
 -- in migrations/ create the same schema.
 --
--- Each atomic operation is a function, so that a batch is one round trip on any connection. During
--- a deploy, several versions of the library run, so a function's signature never changes: a
--- migration adds a new function, and a later migration drops the old one.
+-- Each atomic operation is one function, so the store calls it in one round trip. During a deploy,
+-- old and new versions of the library call these functions. So never change a function's signature:
+-- add a new function in a migration, and drop the old function in a later migration.
 
 DO $$ BEGIN
     IF to_regnamespace('inkstream') IS NULL THEN
@@ -14,9 +14,10 @@ END $$;
 CREATE TABLE inkstream.migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
-    -- A library can use this database only if it knows this schema version or a later version.
+    -- The oldest schema version that a version of the library must know to use this database.
     needs integer NOT NULL,
-    -- The digest of the applied SQL, because a development version may have applied other SQL.
+    -- The digest of the applied SQL. It shows that a development version applied other SQL under
+    -- the same version number.
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
@@ -40,13 +41,15 @@ CREATE TABLE inkstream.streams (
     ttl_s double precision,
     retain_s double precision,
     takeover_within_s double precision NOT NULL,
-    -- code, message and result, as JSON because text cannot hold NUL.
+    -- The code, message and result of the end. They are JSON, because a column of the type text
+    -- cannot contain the character NUL.
     ending json,
-    -- True for pending or streaming streams that are not deleted; max_live counts these.
+    -- True for pending and streaming streams that are not gone. max_live limits their number.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker of the last claim. Unlike heads.worker, this column keeps its value after the end.
+    -- The worker that last claimed or took over the stream. Unlike heads.worker, this column keeps
+    -- its value after the stream has ended.
     writer text,
     -- A flat array with two numbers for each run: the position of its first message, and its
     -- generation.
@@ -59,8 +62,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- The columns that commits change often. The pages have room for the next version of a row, and
--- most appends change no column that an index uses. So most appends are heap-only updates.
+-- The columns that commits change often. Each page keeps free space for new versions of its rows,
+-- and most appends change no column that an index uses. So for most appends, PostgreSQL need not
+-- write the indexes (heap-only updates).
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -72,7 +76,7 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether the table live has enough segments of this stream to be worth merging.
+    -- Whether tidy should merge the stream's segments in the table live.
     unmerged boolean NOT NULL DEFAULT false,
     -- The server's time at the last commit of messages.
     appended_at double precision,
@@ -86,7 +90,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed. tidy later moves them to the table segments.
+-- Segments as they were committed. tidy later merges them, and moves them to the table segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -97,8 +101,8 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Merged segments, each up to 64 KiB, unless one message is larger. All segments of a stream in
--- this table come before the stream's segments in live.
+-- Merged segments, each up to 64 KiB, unless a segment in live was larger. A stream's positions in
+-- this table are below its positions in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -128,18 +132,17 @@ CREATE TABLE inkstream.workers (
 ) WITH (fillfactor = 50);
 
 -- The workers that took a lock. server_started is the start time of the server that gave the lock.
--- The table is unlogged on purpose. A crash or a failover releases all locks, so a lock that is free
--- afterwards does not prove that its worker is dead. The crash or failover also empties this table.
--- A worker without a row has taken no lock since then.
+-- The table is unlogged on purpose: a crash or a failover releases all locks, and also empties this
+-- table. If a worker has no row in this table, a free lock does not prove that the worker is dead.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The current generation. The table is unlogged on purpose: every event that may lose commits
--- empties the table (a crash, a promotion, a restored base backup) or changes the server's start
--- time.
+-- The current generation. The table is unlogged on purpose. A crash, a promotion or a restored base
+-- backup may lose commits, and also empties this table or changes the server's start time. Then a
+-- new generation begins.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,
@@ -151,7 +154,7 @@ CREATE UNLOGGED TABLE inkstream.generation (
 
 -- Views ----------------------------------------------------------------------------------------
 
--- A stream's state, with the library's names.
+-- The states of streams. The columns have the names of the fields of the library's StreamState.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,

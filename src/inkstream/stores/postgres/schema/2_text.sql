@@ -1,8 +1,8 @@
--- The text of streams, for people with SQL.
+-- The text of streams, for people who read the database with SQL.
 
--- The streams that store messages of the stream p_internal_id: this stream, and the streams from
--- which it was forked. The stream of a row stores the messages from from_position to until_position.
--- The row of p_internal_id comes first, with until_position NULL.
+-- The streams that store messages of the stream p_internal_id: this stream and, if it is a fork,
+-- the streams that it copies. The stream of a row stores the messages from from_position to before
+-- until_position. The row of p_internal_id comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -19,8 +19,9 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment. p_idx is the segment's index. The index has one LEB128 number for
--- each message: length in bytes << 1 | is_json.
+-- The pieces of text of one segment, joined, from the position p_from to before p_until. p_idx is
+-- the segment's index. The index has one LEB128 number for each message: 2 * its length in bytes,
+-- plus 1 if the message is JSON.
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -50,8 +51,8 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text. NUL, which text cannot hold, becomes U+FFFD. The function returns NULL if the
--- bytes are not UTF-8.
+-- A stream's text. The character NUL becomes U+FFFD, because the type text cannot contain NUL. The
+-- function returns NULL if the bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -86,7 +87,8 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
     RETURN NULL;
 END $$;
 
--- For people with SQL: every stream and its text so far. Select only the rows that you need.
+-- Every stream that is not gone, with its text so far. Select only the rows that you need, because
+-- the view reads the whole text of each selected row.
 CREATE VIEW inkstream.stream_text AS
 SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
     to_timestamp(s.created_at) AS created_at, to_timestamp(s.ended_at) AS ended_at, s.ending,

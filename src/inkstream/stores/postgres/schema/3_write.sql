@@ -1,4 +1,4 @@
--- Create and commit.
+-- Functions that create streams and commit changes.
 --
 -- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
 -- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
@@ -29,8 +29,9 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream after it got messages at the position p_first. p_runs are the runs that the
--- stream had before. If the stream now has 33 runs, its first two runs become one (see _runs.py).
+-- The runs of a stream after a commit whose first message has the position p_first. p_runs are the
+-- runs before the commit. If the stream then has 33 runs, its first two runs become one run (see
+-- _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -48,8 +49,8 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Create a stream. Outcomes are values, not errors, because an error would break the application's
--- transaction.
+-- Create a stream. The function returns a refusal as an outcome and does not raise an error,
+-- because an error would abort the application's transaction in which the function may run.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -68,7 +69,8 @@ DECLARE
 BEGIN
     outcome := 'created';
     IF p_source IS NOT NULL THEN
-        -- This lock blocks only a deletion of the source. The source's writer can go on.
+        -- This lock keeps other transactions from deleting the stream that is copied. The writer
+        -- of that stream can go on.
         PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
         SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
     END IF;
@@ -125,12 +127,17 @@ BEGIN
     SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
 END $$;
 
--- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
--- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
--- and each wave sees the effects of earlier waves. p_waves has the number of the last change of
--- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
--- due_at, NaN means "never". The function returns a row for each applied change. For each refused
--- group, it returns one row, with the group's first refused change and the state of that stream.
+-- Apply a batch of changes. Each array holds one field of all changes, or is empty if no change has
+-- this field. In a condition, NULL means "not checked". In a new value, NULL means "unchanged". For
+-- a worker, '' means "no worker". For due_at, NaN means "never".
+--
+-- Changes with the same number in p_group are a group: the function applies all of them or none.
+-- With an empty p_group, each change is a group of its own. The changes come in waves. No two
+-- changes of a wave touch the same stream, and each wave sees the effects of earlier waves. p_waves
+-- has the number of the last change of each wave.
+--
+-- The function returns a row for each applied change. For each refused group, it returns one row,
+-- with the group's first refused change and the state of that change's stream.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
@@ -144,15 +151,17 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Read the generation before the locks on heads. Otherwise this transaction could lock heads
-    -- and wait for the generation, while a transaction that draws a generation waits for the heads.
+    -- Read the generation before the locks on heads. Otherwise a deadlock is possible: this
+    -- transaction has locked heads and waits for the generation, while another transaction has
+    -- locked the generation and waits for the heads.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
     v_now double precision;
 BEGIN
-    -- All transactions lock in the same order, so that batches with common streams wait and do not
-    -- deadlock. The lock is its own statement, so that the next snapshot is newer than the locks.
+    -- All transactions lock heads in the same order, so that batches with common streams do not
+    -- deadlock. The locks are taken in a statement of their own. So the next statement has a newer
+    -- snapshot, and sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());
@@ -176,8 +185,9 @@ BEGIN
                 if_worker, count, payload, idx, next_epoch, status, ending, at,
                 worker, due_at, report, max_marks, n)
         ), judged AS MATERIALIZED (
-            -- LATERAL with a LIMIT, and joins by ctid below, force one probe per change. Otherwise
-            -- the planner may choose a join that reads the whole table.
+            -- LATERAL with a LIMIT, and the joins by ctid below, make PostgreSQL look up each
+            -- change's row separately. Otherwise the planner may choose a join that reads the whole
+            -- table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
                 -- A late result replaces the end of an ended stream. Readers may already have

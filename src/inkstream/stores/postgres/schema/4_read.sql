@@ -1,9 +1,10 @@
--- Read and find.
+-- Functions that read and find streams.
 
 -- Return one page for each of several streams, all from one snapshot: the stream's state, its
 -- messages after a position, and its marks. There is one row per stream, in the given order. If a
--- stream does not exist, its row has no state. The segments of a page come from one stream of the
--- lineage. If until_position is set, the caller must cut the segments at that position.
+-- stream does not exist, its row has no state. All segments of a page are stored with one stream:
+-- the stream itself or, for a fork, a stream that it copies. If until_position is set, the caller
+-- must cut the segments at that position.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -21,8 +22,8 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- The stream itself, then its source, and so on, up to the stream that stores the first
-        -- message after the position "after".
+        -- The stream itself, then the stream that it copies, and so on, up to the stream that
+        -- stores the first message after the position "after".
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
@@ -31,7 +32,8 @@ BEGIN
             SELECT * FROM inkstream.streams s WHERE s.internal_id = l.holder LIMIT 1
         ) s WHERE l.after < s.fork_position
     ), holding AS MATERIALIZED (
-        -- A source is older than its forks, so its id is smaller.
+        -- For each read, take the last stream of the lineage. A copied stream is older than its
+        -- forks, so the last stream has the smallest id.
         SELECT DISTINCT ON (l.n) l.*, coalesce(
             (SELECT max(v.position) FROM inkstream.live v
                 WHERE v.internal_id = l.holder AND v.position <= l.after),
@@ -59,7 +61,8 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- At least one segment, and none after a segment that the limit left out.
+        -- A page has at least one segment, and no gap. Without the comparison of counts, a segment
+        -- of live could follow after a segment that the LIMIT on inkstream.segments left out.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)
@@ -71,8 +74,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- Return states, newest first. The query's text has only the given filters, so that the plan fits
--- these filters. The form of the query allows only plans that stop at the limit.
+-- Return states, newest stream first. The function builds a query that contains only the given
+-- filters, so that PostgreSQL plans the query for these filters.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
@@ -99,8 +102,8 @@ BEGIN
     IF v_cold = '' AND p_worker IS NULL AND p_due_before IS NULL AND NOT p_unreported
         AND p_statuses IS NOT NULL
     THEN
-        -- The newest streams of each status, then the newest of those. Each status is a literal,
-        -- because with a parameter the planner would take a rare status for a common one.
+        -- Find the newest streams of each status, then the newest of all of these. Each status is
+        -- a literal. For a parameter, the planner would expect a rare status to be common.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'

@@ -1,4 +1,4 @@
--- Delete, expire and merge.
+-- Functions that delete streams and merge segments.
 
 -- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
 -- until its last fork is deleted.
@@ -11,8 +11,9 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can also remove sources that are gone. So lock the streams and all their sources
-    -- first, in the order in which every transaction locks, to avoid deadlocks.
+    -- A deletion of a fork can also remove a gone stream that the fork copies. So first lock the
+    -- streams and all streams that they copy. To avoid deadlocks, lock them in the order in which
+    -- commit_changes locks.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -22,7 +23,7 @@ BEGIN
     SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
     ORDER BY h.internal_id FOR UPDATE;
-    -- Forks have larger ids than their sources, and are deleted first.
+    -- A fork has a larger id than the stream that it copies, so the loop deletes the fork first.
     FOR v_id, v_gone IN
         SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
         ORDER BY h.internal_id DESC
@@ -51,7 +52,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete at most p_limit streams that are due; return how many were deleted.
+-- Delete at most p_limit ended streams and logs that are due; return how many were deleted.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -65,8 +66,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move about p_max_bytes of one stream's segments from live into large segments. Return the number
--- of moved bytes, or NULL if there was nothing to move.
+-- Merge about p_max_bytes of one stream's segments in live, and move them to the table segments.
+-- Return the number of merged bytes, or NULL if no stream needs a merge.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -79,14 +80,14 @@ DECLARE
     v_more boolean := false;
     r record;
 BEGIN
-    -- The lock blocks appends and deletes for the few milliseconds of a step. A stream that another
-    -- transaction has locked is skipped.
+    -- This lock makes appends to the stream, and its deletion, wait until this transaction ends.
+    -- SKIP LOCKED skips a stream that another transaction has locked.
     SELECT h.internal_id INTO v_id FROM inkstream.heads h WHERE h.unmerged
     ORDER BY h.internal_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- If the next segment fits into the last merged segment, it is added there.
+    -- If the stream's next segment fits into its last merged segment, add it there.
     SELECT g.position INTO v_last FROM inkstream.segments g
     WHERE g.internal_id = v_id AND g.position = (
             SELECT max(m.position) FROM inkstream.segments m WHERE m.internal_id = v_id)

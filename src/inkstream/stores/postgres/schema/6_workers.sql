@@ -12,8 +12,8 @@ BEGIN
 END $$;
 
 -- Record the state of a worker's lock. With p_released, the worker gave up its lock, so other
--- workers take it for dead. Without p_released, the worker lives but lost its connection, so the
--- state of its lock becomes "unknown".
+-- workers take this worker for dead. Without p_released, the worker lives but lost its connection,
+-- so the state of this lock becomes "unknown".
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -24,10 +24,10 @@ BEGIN
     END IF;
 END $$;
 
--- Begin a new generation, unless another worker lives. If another worker lives, no backup was
--- restored, because a backup is restored only while all workers are stopped. A worker calls this
--- function before it takes its own lock. So if several workers start together, at least one of them
--- sees no other worker.
+-- Begin a new generation, unless another worker holds its lock. Such a worker shows that no backup
+-- was just restored, because a backup is restored only while all workers are stopped. A worker
+-- calls this function before it takes its own lock. So if several workers start together, at least
+-- one of them sees no other worker.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -42,9 +42,10 @@ BEGIN
     END IF;
 END $$;
 
--- Beat, forget workers, and return all workers. lock is held, free, released or unknown. A free
--- lock alone proves nothing, because the worker may take it again on a new connection. p_beaten is
--- the number of all beats that the last call returned to this worker.
+-- Beat for p_worker if p_beat is set, forget the workers in p_forget, and return all workers. The
+-- column lock is held, free, released or unknown. A free lock alone does not prove that the worker
+-- is dead, because the worker may take the lock again on a new connection. beaten is the number of
+-- beats of all workers. p_beaten is the beaten that this worker's last call returned.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
@@ -52,8 +53,8 @@ BEGIN
     -- Do not wait for the disk. If the server crashes and loses this beat, the next beat replaces
     -- the lost beat.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A server that another leader replaced still answers reads. Without this error, the worker
-    -- would stay connected to this server for ever.
+    -- After a failover, the old server may still answer reads. Without this error, the worker
+    -- would stay connected to the old server for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
@@ -81,8 +82,8 @@ BEGIN
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )
     SELECT w.worker, w.beats, CASE
-        -- This comes first, because a worker with a blocked event loop gives up its streams but
-        -- cannot release its lock.
+        -- Test for "released" before "held": a worker with a blocked event loop gives up its
+        -- streams with unlock_worker, but its session still holds the lock.
         WHEN l.released AND l.server_started = pg_postmaster_start_time() THEN 'released'
         WHEN EXISTS (SELECT FROM held WHERE
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
