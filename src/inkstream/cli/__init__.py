@@ -1,4 +1,4 @@
-"""The `inkstream` command. Without the extra `cli`, only this module can be imported."""
+"""The `inkstream` command. This module needs no extra, so that it can name a missing extra."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ _OF_STATUS: Final = {
 def exit_of(status: Status | str | None) -> Exit:
     """Return the exit code for a final status.
 
-    The code is ``CONFLICT`` for a stream without an end, and ``NOT_FOUND`` for ``None``.
+    The code is ``CONFLICT`` for a stream that has not ended, and ``NOT_FOUND`` for ``None``, which
+    stands for a stream that does not exist any more.
     """
     if status is None:
         return Exit.NOT_FOUND

@@ -99,7 +99,10 @@ def command(
     database: str,
     as_json: bool,
 ) -> None:
-    """List streams, newest first: id, status, size, age, owner, group, silence, code.
+    """List streams, newest first.
+
+    The columns are the id, status, size and age, the owner and group, the time since the last
+    message, and the code of the end.
 
     On a terminal, the command prints a table. In a pipe, it prints fields separated by tabs,
     without a heading. If there are more streams, it prints a cursor for --cursor to standard error

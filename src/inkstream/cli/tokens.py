@@ -30,7 +30,8 @@ class Rights:
 class Tokens:
     """The digests of the known tokens.
 
-    A lookup by digest protects the tokens: the time that the lookup takes reveals nothing of them.
+    A lookup by digest protects the tokens: from the time that a lookup takes, an attacker cannot
+    guess a token piece by piece.
     """
 
     _rights: Mapping[bytes, tuple[Rights, ...]] = field(repr=False)

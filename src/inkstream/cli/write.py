@@ -233,7 +233,7 @@ class _Teller:
         self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
-        """With --tee, copy input to standard output until nobody reads the output."""
+        """With --tee, copy input to standard output. Count the bytes, and show the count."""
         self._bytes += len(data)
         if self._tee:
             try:

@@ -158,7 +158,7 @@ class Calls(Lifespan):
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
                 process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, this may take twice as long.
+                process, the stream may end only after twice this time.
 
         Returns:
             A task that ends with the stream. If the claim fails, the task logs and raises the

@@ -170,7 +170,7 @@ class Following:
         Raises:
             StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders, ShuttingDown
         """
-        # If the store is away, the iteration waits for it.
+        # If the store is unavailable, raise no error, because the iteration waits for the store.
         with contextlib.suppress(ReaderSentAway, StoreUnavailable):
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()

@@ -60,7 +60,7 @@ class Responses(Calls):
             )
         except InvalidStreamId as exc:
             if not isinstance(stream_id, str):
-                raise  # a mistake of the application, which is not for the client
+                raise  # the application's own mistake, which a client must not see
             return StreamResponse(problem_for(exc))
 
     def stream(

@@ -209,9 +209,9 @@ if hasattr(os, "register_at_fork"):
 # Stop the loop while the stores' threads still work. Otherwise running streams could not be ended,
 # and other workers would take this worker for dead. The functions of atexit run too late, and so do
 # threads that wait for threading.main_thread(). The functions of threading._register_atexit (which
-# is not public) run earlier, in reverse order. The function of concurrent.futures.thread closes the
-# thread pool of asyncio.to_thread. This module imports concurrent.futures.thread first, so that the
-# pool is closed last.
+# is not public) run earlier, in the reverse order of their registration. The function of
+# concurrent.futures.thread closes the thread pool of asyncio.to_thread. This module imports
+# concurrent.futures.thread first, so that the pool is closed last.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 

@@ -177,7 +177,7 @@ class PersistentTextStreaming:
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
                 process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, this may take twice as long.
+                process, the stream may end only after twice this time.
 
         Raises:
             TypeError: The source has a wrong type.
@@ -225,7 +225,7 @@ class PersistentTextStreaming:
             yield writer
         except BaseException as exc:
             if not thread.here:
-                raise  # a child forked inside the block does not own the stream
+                raise  # a child that was forked inside the block does not write the stream
             raised = thread.call(leave(exc))
             if raised is None or raised is exc:
                 raise
