@@ -122,7 +122,7 @@ class MemoryStore:
         await asyncio.sleep(0)
 
     def crash(self) -> None:
-        """Act like a killed process: release the lock, and let later calls have no effect."""
+        """Act like a killed process: release the lock, and let later calls raise an error."""
         self._dead = True
         if self._worker is not None:
             self._workers.unlock(self._worker, self)

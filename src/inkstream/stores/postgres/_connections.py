@@ -26,7 +26,7 @@ _CLOSE_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
 _STATEMENT_S: Final = 30.0
 ANSWER_S: Final = 10.0
-"""How long a check of the schema waits, for example for a lock."""
+"""How many seconds a check of the schema waits, for example for a lock."""
 _TRIES: Final = 8
 _NONE_FREE: Final = "no connection to PostgreSQL was free in time"
 

@@ -1,8 +1,8 @@
 """Decides when a worker's free lock means that the worker is dead.
 
 A worker holds an advisory lock in its session. PostgreSQL releases the lock when the worker's
-process ends. But a lock can be free although the worker lives. This happens for a moment after the
-worker lost its connection, and to all workers after a restart of the server. So a free lock means
+process ends. But a lock can be free although the worker lives. This happens to a worker that has
+just lost its connection, and to all workers after a restart of the server. So a free lock means
 that the worker is dead only if all of this is true:
 
 - The worker took the lock after the last start of the server. A row in an unlogged table shows
@@ -13,8 +13,8 @@ that the worker is dead only if all of this is true:
   milliseconds. If the worker cannot open a new connection for the lock, it records the loss
   (``unlock_worker``) through a connection of the store's pool.
 - In both reads, the statement that read the lock also committed a beat of the worker that reads.
-  While the database takes no writes, no worker can take its lock again or say that it lost its
-  lock, so all locks look free.
+  While the database takes no writes, no worker can take its lock again or record that it lost its
+  lock, so the locks of living workers look free.
 
 Until all of this is true, the lock's state is *unknown*, and only missing beats show that a worker
 is dead.

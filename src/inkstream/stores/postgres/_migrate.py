@@ -86,7 +86,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
-    """Return the migrations that were applied with other SQL, according to recorded digests."""
+    """Return the migrations whose recorded digest differs from the digest of this library's SQL."""
     return [
         step.label
         for step in migrations()

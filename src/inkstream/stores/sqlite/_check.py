@@ -73,7 +73,7 @@ def _missing(db: sqlite3.Connection) -> list[tuple[str]]:
 
 
 def _text_fault(payload: bytes, index: bytes) -> str | None:
-    """Return what is wrong with a segment's text. A segment of a byte stream has no index."""
+    """Return what is wrong with a segment's text. A segment without an index has no text."""
     if index:
         try:
             payload.decode()

@@ -6,9 +6,9 @@ notice. When another process closes the file, that process then finds no lock, a
 write-ahead log. Everything that this process commits later is lost.
 (https://www.sqlite.org/howtocorrupt.html, 2.2)
 
-An open-file-description lock is released only when its own descriptor is closed. While this lock is
-held, other processes do not remove the log. This module puts the lock on SQLite's own descriptors.
-If the module opened the file itself and closed it again, SQLite's locks would be lost.
+An open-file-description lock stays when the process closes another descriptor of the file. While
+this lock is held, other processes do not remove the log. This module puts the lock on SQLite's own
+descriptors. If the module opened the file itself and closed it again, SQLite's locks would be lost.
 """
 
 from __future__ import annotations

@@ -70,11 +70,12 @@ def _close(descriptor: int) -> None:
 
 
 class WritersLock:
-    """The lock on which the writers of several processes queue, in the order of arrival.
+    """The lock on which the writers of several processes queue.
 
-    Only the connection with this lock writes or makes a checkpoint. In SQLite before 3.51.3, a
-    write and a checkpoint at the same time may damage the database. The lock also wakes the next
-    writer immediately. SQLite's own busy handler would sleep between attempts.
+    Of the stores' own connections, only the connection with this lock writes or makes a checkpoint.
+    In SQLite before 3.51.3, a write and a checkpoint at the same time may damage the database. A
+    writer that releases this lock wakes the next writer immediately. SQLite's own busy handler
+    would sleep between attempts.
     """
 
     def __init__(self, database: Path) -> None:
@@ -136,7 +137,7 @@ class WorkerLocks:
                 break
             except BlockingIOError:
                 # Probably another process is only testing the lock. No event loop runs on this
-                # thread, so it may sleep.
+                # thread, so this thread may sleep.
                 if time.monotonic() > deadline:
                     _close(descriptor)
                     raise StoreUnavailable(

@@ -263,8 +263,8 @@ FROM inkstream.stream_state s WHERE NOT s.gone;
 
 -- Functions that create streams and commit changes.
 --
--- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
--- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
+-- enable_seqscan is off in functions with cached plans. Otherwise a plan that was made while a
+-- table was small would scan the whole table until the next ANALYZE, even if the table has grown.
 
 -- Begin a new generation.
 CREATE FUNCTION inkstream.draw_generation() RETURNS integer LANGUAGE plpgsql AS $$
@@ -422,9 +422,9 @@ DECLARE
     v_last integer;
     v_now double precision;
 BEGIN
-    -- All transactions lock heads in the same order, so that batches with common streams do not
-    -- deadlock. The locks are taken in a statement of their own. So the next statement has a newer
-    -- snapshot, and sees all commits of the transactions that held these locks before.
+    -- Lock the heads in the order of their ids, so that batches with common streams do not
+    -- deadlock. This is a statement of its own, so that the next statement has a newer snapshot and
+    -- sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());
@@ -610,8 +610,8 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- A page has at least one segment, and no gap. Without the comparison of counts, a segment
-        -- of live could follow after a segment that the LIMIT on inkstream.segments left out.
+        -- A page has at least one segment, and no gap. Without the comparison of counts, a page
+        -- could contain segments of live although LIMIT left out an earlier merged segment.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)

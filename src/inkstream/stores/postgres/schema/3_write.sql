@@ -1,7 +1,7 @@
 -- Functions that create streams and commit changes.
 --
--- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
--- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
+-- enable_seqscan is off in functions with cached plans. Otherwise a plan that was made while a
+-- table was small would scan the whole table until the next ANALYZE, even if the table has grown.
 
 -- Begin a new generation.
 CREATE FUNCTION inkstream.draw_generation() RETURNS integer LANGUAGE plpgsql AS $$
@@ -159,9 +159,9 @@ DECLARE
     v_last integer;
     v_now double precision;
 BEGIN
-    -- All transactions lock heads in the same order, so that batches with common streams do not
-    -- deadlock. The locks are taken in a statement of their own. So the next statement has a newer
-    -- snapshot, and sees all commits of the transactions that held these locks before.
+    -- Lock the heads in the order of their ids, so that batches with common streams do not
+    -- deadlock. This is a statement of its own, so that the next statement has a newer snapshot and
+    -- sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());

@@ -61,8 +61,8 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- A page has at least one segment, and no gap. Without the comparison of counts, a segment
-        -- of live could follow after a segment that the LIMIT on inkstream.segments left out.
+        -- A page has at least one segment, and no gap. Without the comparison of counts, a page
+        -- could contain segments of live although LIMIT left out an earlier merged segment.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)
