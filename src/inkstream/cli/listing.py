@@ -27,7 +27,6 @@ from inkstream.cli.output import (
 
 _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
-"""The colour of a line on a terminal, by the stream's status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
@@ -201,7 +200,6 @@ def _row(state: StreamState, now: float) -> tuple[str, ...]:
 
 
 def _silence(state: StreamState, now: float) -> str:
-    """Return how long ago a live stream's last message came, as text."""
     if state.ended or state.appended_at is None:
         return "-"
     return age_text(now - state.appended_at)

@@ -261,8 +261,6 @@ SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
     inkstream.text_of(s.internal_id) AS text
 FROM inkstream.stream_state s WHERE NOT s.gone;
 
--- Functions that create streams and commit changes.
---
 -- enable_seqscan is off in functions with cached plans. Otherwise a plan that was made while a
 -- table was small would scan the whole table until the next ANALYZE, even if the table has grown.
 
@@ -547,8 +545,6 @@ CREATE FUNCTION inkstream.marks_fit(
     ) fresh
 $$;
 
--- Functions that read and find streams.
-
 -- Return one page for each of several streams, all from one snapshot: the stream's state, its
 -- messages after a position, and its marks. There is one row per stream, in the given order. If a
 -- stream does not exist, its row has no state. All segments of a page are stored with one stream:
@@ -675,8 +671,6 @@ BEGIN
         || ') found ORDER BY found.internal_id DESC'
     USING p_stream_ids, p_owner, p_group, p_statuses, p_worker, p_due_before, p_before, p_limit;
 END $$;
-
--- Functions that delete streams and merge segments.
 
 -- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
 -- until its last fork is deleted.
@@ -812,8 +806,6 @@ BEGIN
     END IF;
     RETURN v_bytes;
 END $$;
-
--- Workers: beats, and locks that end with a session.
 
 -- Take the worker's lock, which ends with this session. The lock is shared, because the worker must
 -- get the lock on a new connection while the old session may still hold it.

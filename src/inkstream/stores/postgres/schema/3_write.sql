@@ -1,5 +1,3 @@
--- Functions that create streams and commit changes.
---
 -- enable_seqscan is off in functions with cached plans. Otherwise a plan that was made while a
 -- table was small would scan the whole table until the next ANALYZE, even if the table has grown.
 

@@ -1,5 +1,3 @@
--- Functions that read and find streams.
-
 -- Return one page for each of several streams, all from one snapshot: the stream's state, its
 -- messages after a position, and its marks. There is one row per stream, in the given order. If a
 -- stream does not exist, its row has no state. All segments of a page are stored with one stream:

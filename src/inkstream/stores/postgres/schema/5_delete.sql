@@ -1,5 +1,3 @@
--- Functions that delete streams and merge segments.
-
 -- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
 -- until its last fork is deleted.
 CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer

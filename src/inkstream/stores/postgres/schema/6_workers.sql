@@ -1,5 +1,3 @@
--- Workers: beats, and locks that end with a session.
-
 -- Take the worker's lock, which ends with this session. The lock is shared, because the worker must
 -- get the lock on a new connection while the old session may still hold it.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
