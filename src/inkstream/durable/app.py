@@ -1,4 +1,7 @@
-"""The ASGI app of the protocol: routes, permissions, limits. ``protocol.py`` has the rules."""
+"""The ASGI app of the Durable Streams protocol: routes, permissions, limits.
+
+``protocol.py`` contains the rules.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +193,7 @@ class DurableStreams:
         try:
             page = await self._present(stream_id, after, max_bytes, *marks)
         except StreamGone as exc:
-            # `authorize` cannot be called without a state, so the stream must look absent.
+            # A stream that is gone has no state to pass to `authorize`, so it must look absent.
             if self._authorize is anyone:
                 raise
             raise StreamNotFound(stream_id) from exc
@@ -209,7 +212,7 @@ class DurableStreams:
             return await self._create_from(request, stream_id, target, source, body)
 
     async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
-        """Await a permission check. If it fails, discard the body, and raise the error."""
+        """Await a permission check. If the check raises an error, discard the body first."""
         try:
             await check
         except (Refusal, InkstreamError):
@@ -292,8 +295,8 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A closing request without Content-Length appends nothing if its body is empty. So
-            # before its body is read, check only "close".
+            # A closing request without Content-Length may have an empty body, and appends nothing
+            # then. So check only "close" before the body is read.
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -388,7 +391,7 @@ class DurableStreams:
         if page.state.internal_id != allowed:
             raise StreamNotFound(
                 stream_id
-            )  # the stream was replaced meanwhile, perhaps by another user
+            )  # perhaps another user has created a stream with this id since the check
         return page
 
     async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
@@ -410,7 +413,7 @@ class DurableStreams:
 
 
 def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
-    """Return a state for ``authorize``, because the stream does not exist yet."""
+    """Return a state that ``authorize`` gets for a stream that does not exist yet."""
     return StreamState(
         internal_id=0,
         stream_id=stream_id,

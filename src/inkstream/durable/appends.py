@@ -1,11 +1,11 @@
-"""Appends of many clients to one stream are decided together and commit in one batch.
+"""Decides about the appends of many clients to one stream together, and commits them together.
 
 Requests for one stream wait while a round runs. A round reads the stream once, decides about each
 request in the order of arrival, and joins the requests into few changes. Each decision already
 includes the effect of the requests before it. If another process has changed the stream during the
-round, the store refuses the change, and the next round decides about the refused requests first. A
-round with a single request uses the page that the permission check read. If that page does not
-allow the append, the page is read again, because it may be too old.
+round, the store may refuse a change. The next round then decides about the refused requests first.
+If the first round has only one request, it uses the page that the permission check read. If that
+page does not allow the append, the next round reads a new page, because the page may be too old.
 
 All appends of a round that use marks become *one* change. As separate changes, each change would
 require the epoch that the change before it sets. If the store refused one change, a change of
@@ -46,7 +46,7 @@ class _Waiting:
     answer: asyncio.Future[Reply]
     tries: int = 0
     alone: bool = False
-    """Commit this request in a separate change, because joined changes exceeded a limit."""
+    """Commit this request in a separate change, because a joined change had too many marks."""
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -54,7 +54,7 @@ class _Waiting:
 
 
 class Appends:
-    """The appends that this process received through one mount."""
+    """The appends that one mount of this process received."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -1,7 +1,7 @@
 """Turn request bodies into segments. JSON is split into messages, each with its original text.
 
-JSON is checked strictly and stored byte for byte. Parsing JSON and writing it again would change
-numbers (``1.0``, large integers) and lose duplicate keys.
+Each JSON message is checked strictly and stored byte for byte. If Python parsed a message and wrote
+the result, numbers such as ``1e2`` would change, and duplicate keys would be lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages the body of a request or response may contain. Each costs CPU time."""
+"""How many JSON messages a request's or response's body may contain. Each message costs CPU time."""
 
 _TURN_S: Final = 0.02
 """A body is split in steps of about this many seconds. Other tasks run between two steps."""
@@ -49,8 +49,8 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     """Yield the messages of a JSON body: each element of an array, or the body's only value.
 
     Raises:
-        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains a
-            number that is too large or the key that only the server may write.
+        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, contains a
+            number that is too large, or contains ``wire.END_KEY``, which only the server may write.
         MessageTooLarge: There are more than ``MOST_MESSAGES`` messages, or a message is far larger
             than ``message_bytes``. ``Body.segment`` checks the exact size.
     """
@@ -163,7 +163,7 @@ class Body:
         return bool(self.raw)
 
     async def cut(self, *, is_json: bool, message_bytes: int) -> None:
-        """Split the body in steps. ``segment`` then returns the result, or raises the error."""
+        """Split the body in steps. Later, ``segment`` returns the result or raises the error."""
         until = time.perf_counter() + _TURN_S
         for _ in self._cutting(is_json=is_json, message_bytes=message_bytes):
             if time.perf_counter() > until:

@@ -59,7 +59,7 @@ class ForkNote:
 
 
 def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
-    """Return an offset's position in a stream, or ``None`` if the stream must refuse the offset."""
+    """Return an offset's position in a stream, or ``None`` if the server must refuse the offset."""
     if offset.lies_in(state):
         return offset.position
     note = ForkNote.load(marks)

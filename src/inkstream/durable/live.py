@@ -127,7 +127,7 @@ class LongPoll:
                 if segments or reader.end is not None:
                     return segments
         except ReaderSentAway:
-            pass  # answer as after a timeout, so that the client repeats its request
+            pass  # send the same response as after ``wait_s``, so that the client asks again
         return []
 
 
@@ -190,7 +190,7 @@ class EventStream:
                     return
                 await self._read.renewal.touch()
         except (ReaderSentAway, InkstreamError):
-            pass  # no streamClosed was sent, so the client reconnects and gets the reason
+            pass  # the client got no streamClosed, so it reconnects, and then gets the reason
 
     def _renew_at(self) -> float:
         return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)

@@ -52,7 +52,10 @@ def is_absent(state: StreamState, now: float | None) -> bool:
 
 
 def renewed(state: StreamState, now: float) -> float | Keep:
-    """Return the expiry of a stream accessed at ``now``; ``KEEP`` if the old expiry suffices."""
+    """Return when a stream that is accessed at ``now`` must expire.
+
+    Return ``KEEP`` if the stored time need not change.
+    """
     if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
         return KEEP
     return now + state.ttl_s * _SLACK
@@ -178,7 +181,10 @@ def _append_to_closed(state: StreamState, marks: Marks, request: AppendRequest) 
 
 
 def _check_producer(marks: Marks, producer: Producer) -> Reply | None:
-    """Return the response to a duplicate, or ``None`` for the producer's next append (5.2.1)."""
+    """Return the response to a duplicate, or ``None`` for the producer's next append.
+
+    Section 5.2.1 of the protocol contains the rules.
+    """
     known = _known(marks, producer)
     if known is None or producer.epoch > known[0]:
         if producer.seq == 0:
@@ -281,7 +287,10 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
 
 
 def join(attempts: Sequence[Attempt]) -> Change:
-    """Join attempts, each decided as if the attempts before it had committed, into one change."""
+    """Join attempts into one change.
+
+    Each attempt must have been decided as if the attempts before it had committed.
+    """
     changes = [attempt.change for attempt in attempts]
     if len(changes) == 1:
         return changes[0]

@@ -22,16 +22,19 @@ _COUNTS_APART: Final = 100
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    This process counts the owner's streams, and takes *places* for new streams. When it has used
-    these places, it counts again. One count gives places for an eighth of the streams still
-    allowed, or for a hundredth of the limit if that is more, but never for more streams than are
-    still allowed. After ``RECOUNT_S``, or a hundred times as long as the count took if that is
-    more, unused places are lost, because other processes may have created streams in the meantime.
+    This process counts the owner's streams. The count gives *places*: as many new streams as the
+    process may create before it counts again. There are places for an eighth of the streams that
+    are still allowed. If a hundredth of the limit is more than this eighth, there are places for a
+    hundredth of the limit, but never for more streams than are still allowed.
 
-    Processes do not know of each other's places, so several processes together may exceed the
-    limit, each by its places of one count. Up to eight processes that create streams equally fast
-    exceed the limit by at most a twelfth of the limit, or by seven streams if that is more. At the
-    limit, this process notices deletions of other processes within ``RECOUNT_S``.
+    Unused places are lost after ``RECOUNT_S``, because other processes may have created streams in
+    the meantime. If a hundred times the duration of the count is longer than ``RECOUNT_S``, unused
+    places are lost after this longer time.
+
+    Processes do not know of each other's places. So several processes together may exceed the
+    limit, each process by its places of one count. Up to eight processes that create streams
+    equally fast exceed the limit by at most a twelfth of the limit, or by seven streams if that is
+    more. At the limit, this process notices deletions of other processes within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -50,11 +53,12 @@ class Quota:
     async def place(self) -> AsyncIterator[None]:
         """Take a place for a new stream, or raise ``TooManyStreams``.
 
-        If the block raises an error, the place becomes free again.
+        If the ``async with`` block raises an error, the place becomes free again.
         """
         async with self._counting:
             if self._is_outdated():
-                # Let running creations finish first. Otherwise the count might include them or not.
+                # Let running creations finish first. Otherwise it would be unclear whether the
+                # count includes them.
                 await self._settled.wait()
                 await self._count()
             if self._left < 1:
@@ -76,7 +80,7 @@ class Quota:
                 self._settled.set()
 
     def deleted(self, owner: str | None) -> None:
-        """Note that this process deleted a stream of ``owner``."""
+        """Add a place after this process deleted a stream, if ``owner`` is this quota's owner."""
         if owner == self._owner:
             self._left += 1
 
@@ -98,9 +102,8 @@ class Quota:
             before = page[-1].internal_id
         room = self._max_streams - found
         self._full = room < 1
-        # If the owner may create fewer than eight more streams, an eighth of them is less than one
-        # stream. Without the hundredth of the limit, each of these creations would count all
-        # streams.
+        # Near the limit, an eighth of the streams that are still allowed is very few. Without the
+        # hundredth of the limit, nearly each creation would count all streams.
         places = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))
         self._left = 0 if self._full else places
         now = self._engine.clock.monotonic()

@@ -18,7 +18,7 @@ from inkstream.durable.requests import media_type
 from inkstream.wire import Offset
 
 CURSOR_EPOCH: Final = 1_728_432_000.0
-"""9 October 2024, 00:00 UTC: when the protocol's cursor intervals begin (10.1)."""
+"""9 October 2024, 00:00 UTC: the protocol numbers intervals from this time (section 10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
 # The AI SDK fails on an object without a type. It passes an object of this type to the application
@@ -29,8 +29,8 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 def next_cursor(now: float, given: int | None) -> str:
     """Return the protocol's cursor for a live read.
 
-    Usually it is the number of the current interval. If ``given``, the client's last cursor, is
-    equal to this number or larger, the result is a number larger than ``given``.
+    Usually the cursor is the number of the current interval. If the client's last cursor ``given``
+    is at least this number, the cursor is a number larger than ``given``.
     """
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:
@@ -93,7 +93,7 @@ class Chunk:
         return headers
 
     def etag(self) -> str:
-        """Return the ETag of these messages. It changes when the stream is closed (10.1)."""
+        """Return the ETag of these messages. A closed stream has another ETag (section 10.1)."""
         start = f"{self.start}.end" if self.end_seen else str(self.start)
         closed = ":c" if self.end is not None else ""
         return f'"{self.state.internal_id}:{start}:{self.offset.partition("_")[2]}{closed}"'

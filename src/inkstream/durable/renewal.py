@@ -1,4 +1,4 @@
-"""The sliding expiry of a stream, which each read renews."""
+"""Postpone the expiry of a stream while clients read the stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inkstream.engine.engine import Engine
 
 
 class Renewal:
-    """Renew the expiry of one stream for one client that reads the stream."""
+    """Renew the expiry of one stream while one client reads the stream."""
 
     def __init__(self, engine: Engine, state: StreamState) -> None:
         self._engine = engine

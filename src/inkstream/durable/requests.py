@@ -17,7 +17,7 @@ from inkstream.wire import START, Offset
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _ZERO: Final = "0000000000000000_0000000000000000"
-"""The start of a stream, as the reference server and the conformance suite write it."""
+"""The start of a stream, as the protocol's reference server and its test suite write it."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -51,7 +51,11 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Where in its source a fork begins. An ``offset`` of ``None`` is the source's tail."""
+    """The stream that a fork copies (``source``), and the place up to which the fork copies it.
+
+    The place is ``sub_offset`` messages (in a byte stream: bytes) after ``offset``. An ``offset`` of
+    ``None`` means the tail of ``source``.
+    """
 
     source: StreamId
     offset: Offset | None
@@ -117,7 +121,7 @@ def media_type(content_type: str) -> str:
 
 
 def lifetime_of(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """Return ``Stream-TTL`` in seconds, and ``Stream-Expires-At`` as a wall time.
+    """Return ``Stream-TTL`` in seconds, and ``Stream-Expires-At`` in seconds since 1970.
 
     Raises:
         Refusal: One of the headers is malformed, or both were given.
@@ -173,7 +177,8 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
         raise bad("invalid_seq", f"Stream-Seq has 1 to {_MAX_SEQ} characters.")
     if not body and not closed:
         raise bad("empty_body", "There is nothing to append: send a body, or Stream-Closed: true.")
-    # Without a body, the content type is ignored, because client libraries send it anyway (5.2).
+    # If the body is empty, ignore the content type, because some client libraries send it in any
+    # case (section 5.2 of the protocol).
     content_type = content_type_of(headers) if body else None
     if body and content_type is None:
         raise bad("missing_content_type", "Send the body's Content-Type.")

@@ -1,4 +1,4 @@
-"""Code that every mount shares: paths below a mount, ASGI messages, ETags, permissions."""
+"""Code that several mounts share: paths below a mount, ASGI messages, ETags, permissions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from inkstream._types import StreamState
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
 """``async authorize(request, stream, action) -> bool``: whether this request may do the action.
 
-Only ``True`` allows. Any other value denies, even a response or a user. If the value is not
-``False`` either, the server also logs an error.
+Only ``True`` allows. Any other value denies, even a response or a user object. If the value is
+neither ``True`` nor ``False``, the server also logs an error.
 
 On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
-At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. A request for a fork
-calls ``authorize`` twice: with ``"create"`` for the new stream, and with ``"read"`` for the stream
+At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. For a fork, the
+server calls ``authorize`` with ``"create"`` for the new stream, and with ``"read"`` for the stream
 that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same
 response as a request for an absent stream. While a client follows a stream on the ready-made
 routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
@@ -39,11 +39,11 @@ _log = logging.getLogger("inkstream")
 def only_true(
     authorize: Callable[P, Awaitable[bool]], arguments: str
 ) -> Callable[P, Awaitable[bool]]:
-    """Return a function that calls ``authorize``, and allows only what ``True`` allows.
+    """Return a function that returns ``True`` only if ``authorize`` returns ``True``.
 
-    An ``authorize`` that returns a response or a user, or forgets an ``await``, returns a value
-    that counts as true, and would allow everything. A denied stream must look absent, so the
-    function logs this error and raises nothing.
+    By mistake, ``authorize`` may return a response or a user, or forget an ``await``. Python counts
+    such a value as true, so it would allow everything. The function logs this mistake and raises
+    nothing, because a denied stream must look absent.
 
     Raises:
         TypeError: ``authorize`` is not an async function.
@@ -148,7 +148,7 @@ def _below(path: str, root: str) -> str | None:
 def _end_of(raw: bytes, rest: str) -> bytes | None:
     """Return the suffix of ``raw`` that decodes to ``rest``, or ``None`` if no suffix does."""
     if rest[:1] == "/" and rest.isascii() and b"%" not in raw and raw.endswith(rest.encode()):
-        return rest.encode()  # true for nearly every request
+        return rest.encode()  # the usual case
     for ending in ("", "/"):  # Litestar adds a slash to ``path``
         wanted = rest.removesuffix(ending)
         source = raw.removesuffix(ending.encode())

@@ -78,7 +78,7 @@ class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
     Use this context manager around the whole response. After ``ping_s`` without a send, the
-    connection interrupts the reader's wait, so that the response can send a ping.
+    connection interrupts the wait of ``reader``, so that the response can send a ping.
 
     Attributes:
         gone: Whether the client has left or was too slow. Then every further send raises
@@ -151,8 +151,8 @@ class Connection:
         except Exception:
             _log.exception("receive() raised an error, so the connection to this client ends")
         self.gone = True
-        # The reader's alarm ends a send that takes too long. A closed reader has no alarm, so a
-        # running send might never end.
+        # The reader's alarm ends a send that takes too long. A closed reader has no alarm. So do
+        # not close the reader during a send, because the send might then never end.
         if not self._sending:
             self._reader.close()
 
@@ -194,10 +194,11 @@ class Connection:
                 self._measure(sends, before)
 
     async def _send_all_but_last(self, message: Message) -> Message:
-        """Send a large body in portions, but only return the message with the last portion.
+        """Send a large body in portions, and return a message with the last portion.
 
         A server accepts one portion more than its buffer has room for. If the client does not read,
-        that portion stays in the server's memory long after the timeout. So portions are small.
+        that portion stays in the server's memory long after ``send_timeout_s``. So portions are
+        small.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -207,19 +208,19 @@ class Connection:
         return {**message, "body": body[last:]}
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record the time from a commit to the send of its text, but not for a ping."""
+        """Record the seconds from a commit to the send of its text. For a ping, record nothing."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Set the next alarm as a ping would do, for a format that has no pings."""
+        """Set the time of the next alarm. A format without pings calls this instead of a ping."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 
     def _ring(self) -> None:
-        """End a send that takes too long, or end the reader's wait because a ping is due."""
+        """End a send that takes too long, or the reader's wait, for example because of a ping."""
         if not self._sending:
             self._reader.interrupt()
         elif self._task is not None:

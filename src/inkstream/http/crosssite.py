@@ -44,11 +44,11 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
-    """Return a 403 if the request is refused, or ``None`` if the request is allowed.
+    """Return a 403 to send, or ``None`` if the request is allowed.
 
-    An ``Origin`` in ``allowed_origins`` is allowed. For any other origin, ``Sec-Fetch-Site`` (Fetch
-    Metadata, W3C) decides if the browser sends that header. Otherwise ``Origin`` must be absent, or
-    name the same host as ``Host``.
+    A request with credentials is allowed if its ``Origin`` is in ``allowed_origins``. If not,
+    ``Sec-Fetch-Site`` (Fetch Metadata, W3C) must be ``same-origin`` or ``none``. Some browsers do
+    not send ``Sec-Fetch-Site``. Then ``Origin`` must be absent, or name the same host as ``Host``.
     """
     headers = request.headers
     scheme = headers.get("authorization", "").partition(" ")[0].lower()

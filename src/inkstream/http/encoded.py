@@ -40,7 +40,7 @@ def split_cursor(text: str) -> tuple[str, str | None]:
 
 
 class Encoded:
-    """The encoded text of one response: an encoder, and the cursor of its last chunk."""
+    """Encode the messages of one response, and remember the cursor of the last chunk."""
 
     __slots__ = ("_encoder", "_format", "_left", "_place", "_position", "_state")
 
@@ -66,7 +66,7 @@ class Encoded:
         return b"".join(out)
 
     def end(self, end: End) -> bytes:
-        """Return the response's last bytes. The last cursor says that the stream has ended."""
+        """Return the response's last bytes. The last chunk's cursor contains the stream's end."""
         out: list[bytes] = []
         self._put(out, self._encoder.end(end), self._position, ended=True)
         return b"".join(out)

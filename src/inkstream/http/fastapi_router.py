@@ -67,7 +67,8 @@ def fastapi_router(routes: StreamRoutes) -> APIRouter:
     async def read_many_streams(request: Request) -> Response:
         return await routes.read_many(request)
 
-    # Set the annotations as types here, so that FastAPI need not resolve their names.
+    # This module's annotations are text (``from __future__``). Set types instead, so that FastAPI
+    # need not find out which types the text names.
     for endpoint in (read_stream, cancel_stream):
         endpoint.__annotations__ = {
             "stream_id": StreamId,

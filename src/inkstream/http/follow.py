@@ -20,7 +20,7 @@ from inkstream.http.lifetime import Lifetime
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
-"""How many seconds a request waits for an absent stream, because its creation may commit late."""
+"""How many seconds a request waits for an absent stream, because somebody may create it now."""
 
 _LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
 """Query parameters in which polyfills of ``EventSource`` send the offset.
@@ -59,7 +59,8 @@ class Follow:
         format: The format, if the application chose one; the request then has no choice.
         allow: Returns whether this caller may read the stream; ``None`` allows every caller.
         ask_again: Whether to call ``allow`` again from time to time during the response.
-        started: Claims the stream that this request starts. The response awaits ``started`` first.
+        started: Claims the stream that this request starts. The response awaits ``started`` before
+            it opens the stream.
     """
 
     engine: Engine
@@ -85,7 +86,7 @@ class Follow:
         return split_cursor(self.given)
 
     async def _found(self, read: Callable[[], Awaitable[Found]]) -> Found:
-        """Call ``read``, and repeat the call for ``ABSENT_WAIT_S`` while it finds no stream.
+        """Call ``read``. If ``read`` finds no stream, repeat the call for ``ABSENT_WAIT_S``.
 
         For a denied stream, ``read`` must raise ``StreamNotFound``. Then the response takes as long
         as for an absent stream, and its time does not show that the stream exists.
@@ -147,11 +148,11 @@ class Follow:
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)
         if not reader.tail.internal_id == state.internal_id == allowed.internal_id:
-            reader.close()  # the stream was replaced after the check, perhaps by another user
+            reader.close()  # after the check, perhaps another user created a stream with this id
             raise StreamNotFound(self.stream_id)
         if state.counts_bytes:
-            # A byte stream has no messages that this response could send, so the client would wait
-            # for ever for the bytes before the end.
+            # This response sends messages, and a byte stream has none. So the client would wait for
+            # ever for the bytes before the end.
             reader.close()
             raise StreamConflict(
                 self.stream_id,

@@ -20,7 +20,7 @@ FORMATS: Final = {
     "json": "application/json",
     "text": "text/plain",
 }
-"""The built-in formats. A request can choose a format by name or by ``Accept``."""
+"""The built-in formats. A request can choose a format with ``?format=`` or ``Accept``."""
 
 MAX_STATE: Final = 160
 """The greatest length of a state in a cursor, in characters. See ``Encoder`` for longer states."""
@@ -32,11 +32,11 @@ class Encoder(Protocol):
     A chunk is sent with a cursor, ``{offset}~{state}``. All chunks of a message except the last
     chunk carry the offset *before* the message. So ``state`` must say how many of the message's
     chunks were sent. After a reconnect, ``feed`` gets the message again, and must yield only the
-    remaining chunks. The new encoder knows only ``state`` and the positions of the messages. So
-    ``state`` must contain everything else that a later chunk needs. Use a few characters of
-    ``A-Z a-z 0-9 . _ -``, because each chunk carries a state. A state longer than ``MAX_STATE`` is
-    not sent. If a client reconnects with the cursor of such a chunk, the server encodes the earlier
-    messages again.
+    remaining chunks. The new encoder has not seen the earlier messages. So ``state`` must contain
+    everything about them that a later chunk needs, except what ``recalls`` asks for. Use a few
+    characters of ``A-Z a-z 0-9 . _ -``, because each chunk carries a state. A state longer than
+    ``MAX_STATE`` is not sent. If a client reconnects with the cursor of such a chunk, the server
+    encodes the earlier messages again.
 
     Raises:
         ValueError: The constructor raises ``ValueError`` unless an encoder of this version wrote
@@ -49,7 +49,7 @@ class Encoder(Protocol):
         """Continue from ``state``; ``""`` is the stream's start."""
 
     def recalls(self) -> Collection[int]:
-        """Return the positions of messages that the encoder needs again, according to the state."""
+        """Return the positions of the earlier messages that the encoder needs again."""
 
     def recall(self, message: str | RawJSON, position: int) -> None:
         """Receive a message that ``recalls`` named, before the first call of ``feed``."""
@@ -119,7 +119,7 @@ def check_format(fixed: str | Format | None) -> None:
 def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
     """Return the format of the response, or ``None`` if the request names no known format.
 
-    The application's choice ``fixed`` decides, then ``?format=``, then ``Accept``.
+    The application's choice ``fixed`` comes first, then ``?format=``, then ``Accept``.
     """
     if isinstance(fixed, Format):
         return fixed

@@ -22,7 +22,7 @@ _FRESH_S: Final = 0.5
 class HealthRoutes:
     """An ASGI app of ``/live`` and ``/ready``: 200 or 503, with the reasons as JSON.
 
-    The routes need no permission, because they show only the texts of ``Health``.
+    The routes need no permission, because they show only the attributes of ``Health``.
     """
 
     def __init__(self, check: Callable[[], Awaitable[Health]]) -> None:
@@ -55,7 +55,7 @@ class HealthRoutes:
         checking = self._checking
         if checking is None or checking.done() or checking.get_loop() is not _loop():
             checking = self._checking = asyncio.ensure_future(self._check())
-        # Other probes may wait for this check too. So a probe that leaves must not cancel it.
+        # Other probes may wait for this check, so a probe that leaves must not cancel the check.
         health = await asyncio.shield(checking)
         self._last = time.monotonic(), health
         return health

@@ -1,4 +1,4 @@
-"""Read request bodies. The size and time of each body and the size of all bodies are limited."""
+"""Read request bodies, with limits: the size of each body and of all bodies, and the time."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ class Intake:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Read the whole body. Until the block ends, the body counts towards ``all_bytes``.
+        """Read the whole body for an ``async with`` block.
+
+        Until the block ends, the body counts towards ``all_bytes``.
 
         Raises:
-            BodyRefused: The body was refused, and the block does not begin.
+            BodyRefused: The body was refused. The block does not run.
         """
         pieces: list[bytes] = []
         try:
@@ -69,7 +71,7 @@ class Intake:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
         # A client that sent "Expect: 100-continue" has not sent its body, so refuse the body now.
-        # For other clients, see ``discard``.
+        # Other clients send the body in any case, so first discard the body; see ``discard``.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:

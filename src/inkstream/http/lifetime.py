@@ -15,7 +15,7 @@ from inkstream.http.connection import HTTPSettings
 _log = logging.getLogger("inkstream")
 
 _JITTER: Final = 0.25
-"""The share by which times vary, so that readers do not all reconnect at the same moment."""
+"""Times vary by up to this share, so that readers do not all reconnect at the same moment."""
 
 RETRY: Final = b"retry: 200\n\n"
 """The last line of a connection that ends because of its age.
@@ -32,8 +32,9 @@ def jittered(seconds: float) -> float:
 class Lifetime:
     """The time limits of one connection.
 
-    If ``cut_by_age`` is true, the connection ends after ``life_s``. ``allowed`` returns whether the
-    caller may still read. If ``allowed`` is ``None``, the caller may always read.
+    If ``cut_by_age`` is true, the connection ends after about ``settings.life_s``. ``allowed``
+    returns whether the caller may still read. If ``allowed`` is ``None``, the caller may always
+    read.
     """
 
     __slots__ = ("_again_s", "_allowed", "_ask_at", "_clock", "_until", "due_at")

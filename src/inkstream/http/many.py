@@ -174,14 +174,14 @@ class _Opening:
         self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
 
     async def check_again(self) -> bool:
-        """Begin to call ``allow`` again for all streams at once, and return ``True``.
+        """Begin to call ``allow`` again for each open stream, and return ``True`` without a wait.
 
         The response goes on sending meanwhile, so a slow ``allow`` delays no stream.
         """
         for name, (reader, _, follow) in self.found.items():
             if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
                 continue
-            if name in self.checks:  # the last check takes longer than the time between two checks
+            if name in self.checks:  # the stream's last check has not finished in time
                 self.checks[name].cancel()
                 self._lose(name, _UNCHECKED)
                 continue
@@ -336,7 +336,8 @@ class ManyResponse(Response):
 class _Named:
     """The bytes to send next. An event with a stream's id precedes the events of that stream.
 
-    ``news`` are events about streams that were opened or refused. They are sent before any text.
+    ``news`` are events about streams that were opened or refused. ``take`` and ``put`` add them
+    before any text.
     """
 
     def __init__(self, news: list[bytes]) -> None:

@@ -34,7 +34,7 @@ _STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
 
 
 class Problem(Response):
-    """A problem document with a stable ``code``. Temporary errors carry ``Retry-After``."""
+    """A problem document with a stable ``code``. With status 429 or 503, it has ``Retry-After``."""
 
     media_type = "application/problem+json"
 
@@ -62,12 +62,13 @@ class Problem(Response):
 def problem_for(error: e.InkstreamError) -> Problem:
     """Return the problem document for an error.
 
-    Details that may name hosts or files are logged, but are not in the document.
+    The details of a ``StoreUnavailable`` may name hosts or files. So the server logs these details,
+    and the document does not contain them.
     """
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)
         if isinstance(error, e.OutcomeUnknown):
-            # A client that repeats the request could make the change twice.
+            # Do not ask for a retry: a client that repeats the request could change the data twice.
             return Problem(503, error.code, "The change may have been stored; read to find out.")
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:

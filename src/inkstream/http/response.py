@@ -1,4 +1,4 @@
-"""The response that follows a stream: as events, as text, or as one JSON snapshot."""
+"""The response that follows a stream: as events, text, one JSON document, or in a ``Format``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _log = logging.getLogger("inkstream")
 
 
 class StreamResponse(Response):
-    """Follow a stream from the request's offset to its end. ``streams.response`` returns it.
+    """Follow a stream from the request's offset. ``streams.response`` returns such a response.
 
     Set headers and cookies before you return the response. As the ``response_class`` of a FastAPI
     route, this class documents the route's media type.
@@ -93,7 +93,10 @@ class StreamResponse(Response):
         await problem(scope, receive, send)
 
     def _dressed(self, answer: Response) -> Response:
-        """Copy this response's headers to ``answer``, as pairs, because a header may repeat."""
+        """Copy this response's headers to ``answer``.
+
+        A header such as ``Set-Cookie`` may occur twice, so copy pairs, and not a dict.
+        """
         names = {name for name, _ in self.raw_headers}
         answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
         answer.raw_headers += self.raw_headers
@@ -123,7 +126,7 @@ class StreamResponse(Response):
             return
         _, reader = await follow.open()
         if follow.has_seen_end(reader):
-            # The client has seen the stream's end. Only status 204 stops an EventSource for good.
+            # After status 204, an EventSource does not reconnect (WHATWG HTML, 9.2).
             reader.close()
             seen = Response(status_code=204, headers={"cache-control": "no-store"})
             await self._dressed(seen)(scope, receive, send)
@@ -142,7 +145,7 @@ class StreamResponse(Response):
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
             # Without this id, a client that reconnects before its first event would start at a
-            # later "now".
+            # later "now", and miss the messages between.
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
@@ -260,7 +263,8 @@ class StreamResponse(Response):
     ) -> None:
         state, reader = await follow.open(fresh=True)
         here = Offset.at(state, state.tail, ended=state.ended)
-        # The epoch changes when a stopped stream gets its result, and then the tag must change too.
+        # A stopped stream may get its result after its end. This changes the epoch. So the ETag
+        # contains the epoch: otherwise a client would keep the document without the result.
         etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")

@@ -27,7 +27,10 @@ _FOLLOW: Final = "follow"
 
 
 class StreamRoutes:
-    """An ASGI app of the routes. It uses the raw path, so that an id may contain a ``%2F``."""
+    """An ASGI app with the ready-made routes.
+
+    It reads the raw path, so that a stream id may contain a slash (``%2F`` in the URL).
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class StreamRoutes:
         return response
 
     async def read_many(self, request: Request) -> Response:
-        """Follow the streams in the request's body."""
+        """Follow the streams that the request's body names."""
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return problem

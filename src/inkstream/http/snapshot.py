@@ -44,7 +44,7 @@ class Snapshot:
     def parts(self, segments: Iterable[Segment]) -> bytes:
         """Return the next messages. Adjacent text, or adjacent deltas of a part, become one string.
 
-        The string stays open until the first message that does not belong to it, or ``end``.
+        The string stays open until a message does not belong to the string, or until ``end``.
         """
         out: list[bytes] = []
         for segment in segments:
