@@ -49,7 +49,7 @@ _UNFINISHED: Final = "The answer ended before this call was complete."
 class UIMessageChat:
     """Serve the AI SDK's ``useChat``: a chat is a group of streams, an answer is a stream.
 
-    If you pass an owner, only requests with the same owner find the answer. Pass an owner to every
+    If you pass an owner, only calls with the same owner find the answer. Pass an owner to every
     method, or protect the routes in another way.
 
     Args:
@@ -76,11 +76,13 @@ class UIMessageChat:
 
         If the page sends the output of a tool that runs in the page, the last message is an answer.
         A new stream then begins with this answer and the output, and replaces the old stream. If
-        the last message is a complete answer without a new output, the request is refused with 409.
-        Otherwise a page that sends requests automatically would ask without end. If the answer in
-        the last message is still running, the request is also refused with 409. But if another
-        window has already continued the answer, the response follows that window's stream. The
-        stream's metadata contains the user's question, for ``messages``.
+        another window has already continued the answer, the response follows that window's stream.
+        The stream's metadata contains the user's question, for ``messages``.
+
+        If the last message is a complete answer with neither a new output nor the user's decision
+        about a tool call, the response is 409. Without this refusal, a page that sends requests
+        automatically would ask without end. If the answer in the last message is still running,
+        and does not itself continue another answer, the response is also 409.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of
@@ -116,11 +118,11 @@ class UIMessageChat:
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
         """Follow the running answer, from its start or from the request's last event.
 
-        If no answer is running, an answer that ended ``done`` less than ``replay_s`` ago is sent
-        once more. A failed or stopped answer is not sent, because each reload would show the
-        answer's error again. The history shows that error. If there is no answer to send, the
-        status is 204. A request with ``Last-Event-ID`` follows the answer of that event, even if
-        the answer has ended. If a page aborts the request, the answer goes on.
+        If no answer is running, the response sends the newest answer once more if it ended ``done``
+        less than ``replay_s`` ago. A failed or stopped answer is not sent, because each reload
+        would show the answer's error again. The history shows that error. If there is no answer to
+        send, the status is 204. A request with ``Last-Event-ID`` follows the answer of that event,
+        even if the answer has ended. If a page aborts the request, the answer goes on.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -161,10 +163,10 @@ class UIMessageChat:
     ) -> list[dict[str, Any]]:
         """Return a chat's questions and answers, for ``useChat({messages})``.
 
-        The running answer is left out, because ``resume`` sends it. The newest answer and the
-        messages that its page sent with the question form the history. So if the page edited a
-        question, generated an answer again, or did not know the newest messages, then the messages
-        that this page did not send are left out. Their streams stay stored.
+        The running answer is left out, because ``resume`` sends it. This method begins with the
+        newest answer and goes back: to its question, to the answer that the page showed before this
+        question, and so on. Answers that this way does not reach are left out, for example the old
+        answer to a question that the user edited. The streams of these answers stay stored.
 
         Args:
             chat_id: The chat.
@@ -234,7 +236,7 @@ class UIMessageChat:
         return stream_id, 0
 
     async def _after(self, turn: Turn, owner: str | None) -> str | None:
-        """Return the id of the answer before the question of a page that sends only the question.
+        """Return the id of the answer before the question, if the page sends only the question.
 
         If the user edits a question or asks it again, its new answer replaces the old answer.
         """

@@ -17,7 +17,7 @@ class Turn:
     """A chat's messages. The last message is a question, or an answer to continue.
 
     Attributes:
-        chat_id: The chat.
+        chat_id: The chat's id.
         messages: The chat's messages, or only the last message.
         whole: Whether ``messages`` contains all messages of the chat.
     """
@@ -28,7 +28,6 @@ class Turn:
 
     @property
     def last(self) -> Mapping[str, Any]:
-        """The last message."""
         return self.messages[-1]
 
     @property
@@ -69,7 +68,7 @@ def parse(body: object) -> Turn:
 
 
 def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return a user's message as it is stored: without files whose data is in the message."""
+    """Return a user's message in the form to store, without files whose data is in the message."""
     kept: dict[str, JSON] = {
         name: message[name] for name in ("id", "role", "metadata") if name in message
     }
@@ -82,7 +81,12 @@ def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
 
 
 def note_of(state: StreamState) -> Mapping[str, Any]:
-    """Return the notes stored with a stream: ``id``, ``since``, ``question``, ``after``."""
+    """Return the note that is stored with a stream.
+
+    ``question`` is the user's question, and ``after`` is the id of the answer before the question.
+    If the stream continues an answer, ``id`` is the id of this answer, and ``since`` is the number
+    of the stream's messages that the page has already.
+    """
     note = state.metadata.get(UI_MESSAGE)
     return note if isinstance(note, Mapping) else {}
 
@@ -119,7 +123,7 @@ def outputs(
 
 
 def is_approved(message: Mapping[str, Any]) -> bool:
-    """Return whether the user has just allowed or denied a tool call."""
+    """Return whether ``message`` contains the user's decision about a tool call."""
     return any(
         isinstance(part, Mapping) and part.get("state") == "approval-responded"
         for part in message["parts"]

@@ -101,8 +101,8 @@ class AsyncReader:
             RequestRefused: A permanent error of the server, such as 401, 403, or a login page.
                 After a POST: any error except 429 and 503.
             PostUncertain: A POST was sent, and the server may or may not have accepted it.
-            Unreachable: Nothing was received for ``patience_s``, or the server asks for a longer
-                wait.
+            Unreachable: Nothing was received for ``patience_s``, or the server asks for a wait that
+                would exceed ``patience_s``.
         """
         reading = self._reading
         reading.begin()
@@ -128,7 +128,7 @@ class AsyncReader:
                     for item in reading.finish():
                         yield item
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
-                raise  # a mistake of the caller, which a retry cannot correct
+                raise  # the URL or the request is wrong, so a retry cannot help
             except httpx.RequestError as exc:
                 reading.broke(f"{type(exc).__name__}: {exc}", unsent=isinstance(exc, UNSENT))
             else:
@@ -137,7 +137,8 @@ class AsyncReader:
     async def read(self) -> Answer:
         """Wait for the end and return everything after the offset.
 
-        If the server refuses the offset (``OffsetGone``), the stream is read again from its start.
+        If the server refuses the offset (``OffsetGone``), this method reads the stream again from
+        the start.
 
         Raises:
             StreamNotFound, RequestRefused, PostUncertain, Unreachable: See ``__aiter__``.
@@ -155,7 +156,7 @@ class AsyncReader:
     async def stop(self) -> None:
         """Cancel the stream for all readers. If the stream has ended, nothing changes.
 
-        The request is repeated until the server confirms.
+        The reader repeats the request until the server confirms the stop.
 
         Raises:
             RuntimeError: The server has not answered the POST yet, so no stream is known.

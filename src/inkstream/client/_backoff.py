@@ -14,10 +14,10 @@ _LONGEST_S: Final = 5.0
 """The longest random wait."""
 
 _LONGEST_ASKED_S: Final = 1e9
-"""A longer ``Retry-After`` is cut to this, because ``time.sleep`` refuses a wait of 300 years."""
+"""A longer ``Retry-After`` counts as this many seconds: ``time.sleep`` refuses very long waits."""
 
 _LASTED_S: Final = 10.0
-"""After a connection that lasted this long, earlier failures no longer count."""
+"""After a connection that lasted this many seconds, earlier failures no longer count."""
 
 
 def passes(status: int) -> bool:
@@ -26,7 +26,10 @@ def passes(status: int) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return how long a server asks a client to wait (as seconds or a date), in s, or 0."""
+    """Return for how many seconds a response asks the client to wait; 0 if it does not ask.
+
+    ``Retry-After`` contains seconds or a date.
+    """
     value = headers.get("retry-after", "")
     if value.isascii() and value.isdigit():
         return min(float(value), _LONGEST_ASKED_S)
@@ -80,7 +83,8 @@ class Backoff:
         """Return how many seconds to wait before the next request; 0 if no request has failed.
 
         Raises:
-            Unreachable: Nothing was received for too long, or the next wait would be too long.
+            Unreachable: Nothing was received for ``patience_s``, or the server asks for a wait that
+                would exceed ``patience_s``.
         """
         if not self._failures:
             return 0.0

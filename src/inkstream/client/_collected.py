@@ -38,7 +38,6 @@ class Collected:
         self._end: End | None = None
 
     def take(self, item: Item) -> None:
-        """Add the next item."""
         if isinstance(item, str):
             self._text.append(item)
             return

@@ -29,7 +29,7 @@ class RequestRefused(InkstreamError):
 
 
 class Unreachable(InkstreamError, TimeoutError):
-    """Nothing was received for ``patience_s``, or the server asks for a longer wait.
+    """Nothing was received for ``patience_s``, or the server asks for a wait that would exceed it.
 
     The items returned so far are valid. Retry later.
     """

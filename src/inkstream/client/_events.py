@@ -15,8 +15,8 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 class Event(NamedTuple):
     """One event. ``data`` is ``None`` if the event contains only an id.
 
-    ``id`` is empty if the event has no id. A browser would give it the id of the event before it.
-    But then a reader could not see that the event has no place in the stream.
+    ``id`` is empty if the event has no id. A browser would give such an event the id of the
+    previous event. But then a reader could not see that the event has no place in the stream.
     """
 
     kind: str

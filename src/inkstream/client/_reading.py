@@ -46,7 +46,7 @@ UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors that occur before a request is sent, so that even a POST can be repeated."""
 
 _UNMET_S: Final = 5.0
-"""For how long the reader retries after a 404, because a creation may be committed late."""
+"""For how many seconds a reader retries after a 404, because somebody may create the stream now."""
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
@@ -100,7 +100,6 @@ class Reading:
         """The reader's offset when an end skipped messages; empty if no end has skipped any."""
 
     def over(self) -> bool:
-        """Return whether the stream's end was returned."""
         return self.end is not None
 
     def begin(self) -> None:
@@ -183,7 +182,7 @@ class Reading:
             self.backoff.moved()
             yield item
             if self.over():
-                return  # whatever follows the end is not a part of the stream
+                return  # a later event is not a part of the stream
 
     def finish(self) -> Generator[Item, None, None]:
         """Yield the items of a snapshot, which can be parsed only when it is complete.

@@ -10,7 +10,7 @@ from inkstream.client._errors import RequestRefused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
-    """Return whether the server confirmed the stop. If not, the caller repeats the request.
+    """Return whether the server confirmed the stop. If not, the caller must repeat the request.
 
     Raises:
         StreamNotFound, RequestRefused

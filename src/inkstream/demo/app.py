@@ -184,7 +184,7 @@ class _Guard:
     """Refuse changes by pages of other origins, and let the demo's pages load only its own files.
 
     The demo has no login, so every user of this computer may use the demo and its API key. But a
-    page of another origin in the same browser must not use them.
+    page of another origin in the same browser must not use the demo.
     """
 
     def __init__(self, app: ASGIApp) -> None:

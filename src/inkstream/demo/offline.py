@@ -66,7 +66,10 @@ class OfflineResponder:
         self._pace = pace
 
     async def answer(self, turns: Sequence[ChatMessage]) -> AsyncIterator[str | Result]:
-        """Send the prepared text for a word of the last question, or else the text on reloads."""
+        """Send the prepared text that fits a word of the last question.
+
+        If no text fits, send the text about reloads.
+        """
         words = set(re.findall(r"\w+", turns[-1].text.lower()))
         text = _NO_MODEL + next((text for known, text in _ANSWERS if words & known), _RELOAD)
         chance = random.Random(text)

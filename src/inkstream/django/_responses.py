@@ -14,7 +14,10 @@ from inkstream.sync import StreamAnswer
 
 
 class _Body:
-    """A response's body for Django under ASGI. For a plain iterable, Django would use a thread."""
+    """A response's body for Django under ASGI.
+
+    From a plain iterable, Django would collect the whole body before it sends anything.
+    """
 
     def __init__(self, answer: StreamAnswer) -> None:
         self._answer = answer

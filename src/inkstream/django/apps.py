@@ -21,7 +21,7 @@ def _check(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _make_tables(using: str, **kwargs: Any) -> None:
-    """Create the tables on SQLite now, because a later call inside a transaction cannot do so."""
+    """Create the tables on SQLite now, because a call inside a transaction cannot create them."""
     if using == alias() and url().startswith("sqlite:"):
         streams.list(limit=1)
 

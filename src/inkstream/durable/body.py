@@ -37,7 +37,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages a request's or response's body may contain. Each message costs CPU time."""
+"""How many JSON messages one body may contain, because each message costs CPU time."""
 
 _TURN_S: Final = 0.02
 """A body is split in steps of about this many seconds. Other tasks run between two steps."""

@@ -53,8 +53,8 @@ class Producer:
 class ForkRequest:
     """The stream that a fork copies (``source``), and the place up to which the fork copies it.
 
-    The place is ``sub_offset`` messages (in a byte stream: bytes) after ``offset``. An ``offset`` of
-    ``None`` means the tail of ``source``.
+    The place is ``sub_offset`` messages (in a byte stream: bytes) after ``offset``. An ``offset``
+    of ``None`` means the tail of ``source``.
     """
 
     source: StreamId

@@ -25,15 +25,15 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
         {"messageId": str, "activityType": str, "patch": list},
     ),
 }
-"""Parts that become AG-UI's events about state and activities, with each event's fields."""
+"""The parts that become AG-UI events about state and activities: each event's type and fields."""
 
 
 class AGUIEncoder(PartEncoder):
     """Encode a stream as the events of one AG-UI run.
 
-    The run id is the stream's id. The thread id is the stream's group, or the stream's id if it has
-    no group. All text between two other parts is one message. A part for which AG-UI has no event
-    is sent as ``CUSTOM``, with the part's type as the name.
+    The run id is the stream's id. The thread id is the stream's group, or the stream's id if the
+    stream has no group. All text between two other parts is one message. A part for which AG-UI has
+    no event becomes a ``CUSTOM`` event with the part's type as its name.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -69,16 +69,13 @@ class AGUIEncoder(PartEncoder):
         return {"type": "RUN_ERROR", "message": end.message or _FAILED, **code}
 
     def begin(self) -> Any:
-        """Name the run."""
         return {"type": "RUN_STARTED", **self._run}
 
     def text_start(self, position: int) -> Any:
-        """Open a message."""
         name = self._name(position)
         return {"type": "TEXT_MESSAGE_START", "messageId": name, "role": "assistant"}
 
     def text_delta(self, position: int, text: str) -> bytes:
-        """Add to a message."""
         return b'{"type":"TEXT_MESSAGE_CONTENT","messageId":"%b.%d","delta":"%b"}' % (
             wire.escape_text(self._run_id.encode()),
             position,
@@ -86,11 +83,9 @@ class AGUIEncoder(PartEncoder):
         )
 
     def text_end(self, position: int) -> Any:
-        """Close a message."""
         return {"type": "TEXT_MESSAGE_END", "messageId": self._name(position)}
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
-        """Open a reasoning message, or add to it."""
         name = self._name(began)
         if part["type"] == "reasoning-start":
             return {"type": "REASONING_MESSAGE_START", "messageId": name, "role": "reasoning"}
@@ -99,11 +94,9 @@ class AGUIEncoder(PartEncoder):
         return {"type": "REASONING_MESSAGE_CONTENT", "messageId": name, "delta": part["delta"]}
 
     def reasoning_end(self, name: str, position: int) -> Any:
-        """Close a reasoning message."""
         return {"type": "REASONING_MESSAGE_END", "messageId": self._name(position)}
 
     def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
-        """Open a tool call."""
         yield from self.chunk(
             {
                 "type": "TOOL_CALL_START",
@@ -113,7 +106,6 @@ class AGUIEncoder(PartEncoder):
         )
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Close a tool call that is about to begin again."""
         if call.phase != "c":
             yield from self.chunk({"type": "TOOL_CALL_END", "toolCallId": name})
 

@@ -14,7 +14,10 @@ from inkstream.parts import is_safe_link
 from inkstream.wire import RawJSON
 
 UI_MESSAGE: Final = "inkstream.ui_message"
-"""The metadata key of a note. The note's ``id`` names the message that the stream continues."""
+"""The key of a note in a stream's metadata.
+
+If the stream continues a message, the note's ``id`` is the id of this message.
+"""
 
 _FAILED: Final = "The answer could not be completed."
 _REASONS: Final = {
@@ -35,8 +38,8 @@ _REASONS: Final = {
 class AISDKEncoder(PartEncoder):
     """Encode a stream as UI message chunks.
 
-    If a client receives a chunk of an unknown type, the whole answer fails. So only types that the
-    client's version knows are sent, and every other object becomes a ``data-part``.
+    If a client receives a chunk of an unknown type, the whole answer fails. So the encoder sends
+    only types that the client's version knows. Every other object becomes a ``data-part``.
 
     Args:
         stream: The stream. Its id is the message's id, unless the stream continues another message.
@@ -78,26 +81,21 @@ class AISDKEncoder(PartEncoder):
         yield b"[DONE]", progress.state
 
     def begin(self) -> Any:
-        """Name the message."""
         return {"type": "start", "messageId": self._message_id}
 
     def text_start(self, position: int) -> Any:
-        """Open a text part. The part's position is its name."""
         return {"type": "text-start", "id": f"t{position}"}
 
     def text_delta(self, position: int, text: str) -> bytes:
-        """Add to a text part."""
         return b'{"type":"text-delta","id":"t%d","delta":"%b"}' % (
             position,
             wire.escape_text(text.encode()),
         )
 
     def text_end(self, position: int) -> Any:
-        """Close a text part."""
         return {"type": "text-end", "id": f"t{position}"}
 
     def reasoning_end(self, name: str, position: int) -> Any:
-        """Close a piece of reasoning."""
         return {"type": "reasoning-end", "id": name}
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> bytes:

@@ -81,21 +81,18 @@ class OpenAIChatEncoder(PartEncoder):
         return chunk
 
     def begin(self) -> Any:
-        """Name the role of the speaker."""
         return self._delta({"role": "assistant", "content": ""})
 
     def text_start(self, position: int) -> Any:
         """Send nothing."""
 
     def text_delta(self, position: int, text: str) -> bytes:
-        """Add to the content."""
         return self._text + wire.escape_text(text.encode()) + b'"},"finish_reason":null}]}'
 
     def text_end(self, position: int) -> Any:
         """Send nothing."""
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
-        """Add to the reasoning."""
         return self._delta({"reasoning_content": part["delta"]}) if part.get("delta") else None
 
     def reasoning_end(self, name: str, position: int) -> Any:

@@ -1,8 +1,9 @@
 """The state of an encoder at a place in a stream, as a few characters (see ``Encoder``).
 
-The state says which parts are open: the text part, pieces of reasoning, tool calls. The state names
-each part by the position of the message that began the part. After a reconnect, the encoder reads
-the messages at these positions again, because they contain the ids that the client knows.
+The state says which parts are open: a text part, a step, pieces of reasoning, tool calls. The state
+names each part by the position of the message that began the part. After a reconnect, the encoder
+reads the first messages of open reasoning and tool calls again, because these messages contain the
+ids that the client knows.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ class PartEncoder:
     """The shared code of the encoders in which parts begin, continue and end.
 
     A format defines the chunks (the methods that raise ``NotImplementedError``). If a message
-    continues a part that is not open, the message is left out, because most clients fail on a chunk
-    for an unknown part.
+    continues a part that is not open, the encoder leaves the message out, because most clients fail
+    on a chunk for an unknown part.
     """
 
     def __init__(self, state: str) -> None:
@@ -173,7 +174,7 @@ class PartEncoder:
         """See ``Encoder``."""
         self._progress.recall(message, position)
 
-    # The chunks of a format. ``chunk`` encodes a returned value as JSON, unless it is ``bytes``.
+    # The chunks of a format. ``chunk`` encodes each returned value as JSON, except ``bytes``.
 
     def begin(self) -> Any:
         """Return the first chunk."""

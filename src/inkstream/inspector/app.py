@@ -26,7 +26,7 @@ from inkstream.operations.describe import describe, workers
 from inkstream.operations.health import check_health
 
 AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
-"""``async authorize(request, action) -> bool``: whether this person may do the action.
+"""``async authorize(request, action) -> bool``: whether this request may do the action.
 
 Only ``True`` allows; see ``Authorize``. ``action`` is ``"look"`` (everything except text),
 ``"text"`` (a stream's text and result), or ``"stop"``.
@@ -46,7 +46,7 @@ class Inspector:
         http: HTTPSettings,
         allowed_origins: Collection[str],
     ) -> None:
-        self._html = page()  # read the file now, because a read later would block the event loop
+        self._html = page()  # read the file now: a read in a request would block the event loop
         self._engine = engine
         self._authorize = only_true(authorize, "request, action")
         self._http = http

@@ -28,10 +28,11 @@ _SPANS: Final = 20_000
 class OpenTelemetry(Observer):
     """Count and trace what streams do: ``PersistentTextStreaming(…, observer=OpenTelemetry())``.
 
-    One observer may serve several instances. The application's OpenTelemetry SDK exports the
-    metrics and spans; without an SDK they are discarded. An answer has a span from the claim of its
-    stream to the stream's end. The parent of this span is usually the span of the request that
-    started the answer. The spans that the source creates are children of the answer's span.
+    Several ``PersistentTextStreaming`` may have the same observer. The application's OpenTelemetry
+    SDK exports the metrics and spans. Without an SDK, they are discarded. An answer has a span from
+    the claim of its stream to the stream's end. The parent of this span is usually the span of the
+    request that started the answer. The spans that the source creates are children of the answer's
+    span.
 
     Args:
         meter_provider: A meter provider to use instead of the global meter provider.

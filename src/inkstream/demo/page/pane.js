@@ -2,7 +2,7 @@
 //
 // Over HTTP/1.1, all windows of a browser together may open six connections to a host. So a pane
 // has only one connection at a time: the pane follows the list, but while an answer is being
-// written, the pane follows that answer. Then it continues the list at an offset, and misses
+// written, the pane follows that answer. Then the pane continues the list at an offset, and misses
 // nothing.
 "use strict";
 
@@ -33,8 +33,8 @@ async function readList() {
     const unread = [];
     let shown = 0;
     const { error } = await watch(list, (snapshot) => {
-      // The list has become shorter, for example because the database was restored. So this pane
-      // shows messages that no longer exist, and loads again.
+      // If the list has become shorter (for example because the database was restored), this pane
+      // shows messages that no longer exist, and must load again.
       if (snapshot.parts.length < shown) location.reload();
       for (const entry of snapshot.parts.slice(shown)) unread.push(...show(entry));
       shown = snapshot.parts.length;
