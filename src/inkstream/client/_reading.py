@@ -40,7 +40,7 @@ Item: TypeAlias = "str | Mapping[str, JSON] | End"
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""A connection counts as lost after this long without a byte: 2.5 default pings of the server."""
+"""After this many seconds without a byte, a connection counts as lost: 2.5 default ``ping_s``."""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors that occur before a request is sent, so that even a POST can be repeated."""

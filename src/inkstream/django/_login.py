@@ -19,7 +19,7 @@ def owner_of(request: HttpRequest) -> str:
 
 
 async def aowner_of(request: HttpRequest) -> str:
-    """Return the owner in an async view. The event loop is not blocked while the user is read.
+    """Return the owner of a request's streams, in an async view, without blocking the event loop.
 
     Raises:
         PermissionDenied: No user is logged in.

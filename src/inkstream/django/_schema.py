@@ -16,7 +16,8 @@ def apply(editor: Any, version: int) -> None:
     """
     if not _is_ours(editor):
         return
-    from inkstream.stores.postgres import _migrate  # not above, because SQLite needs no asyncpg
+    # Not at the top of the module, because a project with SQLite may have no asyncpg.
+    from inkstream.stores.postgres import _migrate
 
     with editor.connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('inkstream migrate', 0))")

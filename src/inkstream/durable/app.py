@@ -212,7 +212,7 @@ class DurableStreams:
             return await self._create_from(request, stream_id, target, source, body)
 
     async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
-        """Await a permission check. If the check raises an error, discard the body first."""
+        """Await a permission check. If it fails, discard the body, and raise the check's error."""
         try:
             await check
         except (Refusal, InkstreamError):

@@ -173,7 +173,7 @@ class Body:
     def segment(self, *, is_json: bool, message_bytes: int) -> Segment | None:
         """Return the body as a segment at position 0, or ``None`` if it contains no message.
 
-        A whole body is one segment, whatever its size, because it commits as a whole.
+        A body of any size is one segment, because the store commits the body as a whole.
 
         Raises:
             InvalidMessage, MessageTooLarge

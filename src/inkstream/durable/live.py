@@ -77,10 +77,10 @@ def _wake_s(state: StreamState, wait_s: float) -> float:
 
 
 class LongPoll:
-    """Answer with the next messages, or with 204 if none has come within ``wait_s``.
+    """Answer with the next messages, or with 204 if no message has come within ``wait_s``.
 
-    If the stream's ``ttl_s`` is short, the wait is shorter, because the next request must renew the
-    expiry in time.
+    If the stream's ``ttl_s`` is short, the wait is shorter than ``wait_s``, because the next
+    request must renew the expiry in time.
     """
 
     def __init__(

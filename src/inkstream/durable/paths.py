@@ -28,7 +28,7 @@ class Target:
         return self.place.prefix + self.place.mount + self.place.rest
 
     def stream_id(self) -> StreamId:
-        """Return the stream id in the path. Raise ``Refusal`` if it is not valid, or reserved."""
+        """Return the stream id in the path. Raise ``Refusal`` if the id is invalid or reserved."""
         return _stream_id(self.place.rest)
 
     def other(self, url: str) -> StreamId:

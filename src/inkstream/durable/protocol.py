@@ -125,7 +125,7 @@ class Attempt:
 
     @property
     def count(self) -> int:
-        """How far the change moves the tail."""
+        """By how many positions the change moves the tail."""
         return 0 if self.change.append is None else self.change.append.count
 
 

@@ -32,9 +32,10 @@ class Quota:
     places are lost after this longer time.
 
     Processes do not know of each other's places. So several processes together may exceed the
-    limit, each process by its places of one count. Up to eight processes that create streams
-    equally fast exceed the limit by at most a twelfth of the limit, or by seven streams if that is
-    more. At the limit, this process notices deletions of other processes within ``RECOUNT_S``.
+    limit: each process by at most the places of one count. Up to eight processes that create
+    streams equally fast exceed the limit by at most a twelfth of the limit, or by seven streams if
+    that is more. At the limit, this process notices deletions of other processes within
+    ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:

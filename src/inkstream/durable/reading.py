@@ -21,8 +21,8 @@ CURSOR_EPOCH: Final = 1_728_432_000.0
 """9 October 2024, 00:00 UTC: the protocol numbers intervals from this time (section 10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
-# The AI SDK fails on an object without a type. It passes an object of this type to the application
-# (`onData`) and adds it to no message.
+# The AI SDK fails on an object without a type. It passes an object of the following type to the
+# application (`onData`), and adds the object to no message.
 _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient": True}
 
 
@@ -47,7 +47,7 @@ class Chunk:
         start: The position at which the read began.
         segments: The messages, cut so that they begin at ``start``.
         position: The position after these messages.
-        at_tail: Whether no more messages exist now.
+        at_tail: Whether the stream now has no message after ``position``.
         end: How the stream ended, if it has ended and no message follows.
         end_seen: Whether the client sent the offset after the stream's end.
     """

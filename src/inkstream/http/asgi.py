@@ -19,8 +19,8 @@ from inkstream._types import StreamState
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
 """``async authorize(request, stream, action) -> bool``: whether this request may do the action.
 
-Only ``True`` allows. Any other value denies, even a response or a user object. If the value is
-neither ``True`` nor ``False``, the server also logs an error.
+Only ``True`` allows the action. Any other value denies it, even a response or a user object. If the
+value is neither ``True`` nor ``False``, the server also logs an error.
 
 On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
@@ -94,7 +94,7 @@ class Place:
     """Where a request's URL points below a mount. All fields are percent-encoded.
 
     Attributes:
-        mount: Path of the mount as this process saw it, with a slash at the end.
+        mount: Path of the mount in the URL that reached this process, with a slash at the end.
         prefix: The path that a proxy removed from the front of the URL; empty if none was removed.
         rest: The path below the mount, without a leading slash.
     """
@@ -117,8 +117,8 @@ def place_of(scope: Scope) -> Place:
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy removed the outermost app's root_path, so ``path`` begins with the path of a mount
-        # in that app.
+        # A proxy removed the outermost app's root_path from the URL. So ``path`` begins with the
+        # path of the mount inside that app.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path

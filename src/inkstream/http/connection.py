@@ -215,12 +215,12 @@ class Connection:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Set the time of the next alarm. A format without pings calls this instead of a ping."""
+        """Set the time of the next alarm, instead of sending a ping in a format without pings."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 
     def _ring(self) -> None:
-        """End a send that takes too long, or the reader's wait, for example because of a ping."""
+        """End a send that takes too long, or end the reader's wait because a ping may be due."""
         if not self._sending:
             self._reader.interrupt()
         elif self._task is not None:

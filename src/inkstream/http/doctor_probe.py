@@ -41,7 +41,7 @@ class BrokenOnPurpose(Exception):
 
 
 class _Ticker:
-    """Count ticks. A process that was frozen between requests has counted too few ticks."""
+    """Count ticks. If a platform freezes the process between two requests, the count is too low."""
 
     def __init__(self) -> None:
         self.name = ""

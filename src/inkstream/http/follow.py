@@ -89,7 +89,7 @@ class Follow:
         """Call ``read``. If ``read`` finds no stream, repeat the call for ``ABSENT_WAIT_S``.
 
         For a denied stream, ``read`` must raise ``StreamNotFound``. Then the response takes as long
-        as for an absent stream, and its time does not show that the stream exists.
+        as for an absent stream, so the delay does not show that the stream exists.
         """
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S
@@ -152,7 +152,7 @@ class Follow:
             raise StreamNotFound(self.stream_id)
         if state.counts_bytes:
             # This response sends messages, and a byte stream has none. So the client would wait for
-            # ever for the bytes before the end.
+            # ever.
             reader.close()
             raise StreamConflict(
                 self.stream_id,

@@ -171,7 +171,7 @@ _HIDDEN_BY_WSGI: Final = (
 
 
 def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | None:
-    """Return why the client could not see that the body broke off, or ``None`` if it could."""
+    """Return why the client could not see that a text broke off; ``None`` if it could see this."""
     if BODY_MAY_NOT_BREAK in scope.get("extensions", {}):
         return _HIDDEN_BY_WSGI
     if scope.get("http_version") == "1.0":

@@ -1,4 +1,4 @@
-"""Read request bodies, with limits: the size of each body and of all bodies, and the time."""
+"""Read request bodies, with limits for the size of each body, the size of all, and the time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Intake:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
         # A client that sent "Expect: 100-continue" has not sent its body, so refuse the body now.
-        # Other clients send the body in any case, so first discard the body; see ``discard``.
+        # Other clients send the body in any case, so read and discard the body first (``discard``).
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:

@@ -68,7 +68,8 @@ def problem_for(error: e.InkstreamError) -> Problem:
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)
         if isinstance(error, e.OutcomeUnknown):
-            # Do not ask for a retry: a client that repeats the request could change the data twice.
+            # A client that repeats the request could change the data twice, so this text does not
+            # say "try again".
             return Problem(503, error.code, "The change may have been stored; read to find out.")
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:

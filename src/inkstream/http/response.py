@@ -72,7 +72,7 @@ class StreamResponse(Response):
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return the content, and drop the reference to it, so that the request is freed early."""
+        """Return the content, and forget it, so that a long response does not keep the request."""
         content, self._content = self._content, None
         if content is None:
             raise RuntimeError("a StreamResponse can be sent only once: create one per request")
