@@ -15,7 +15,7 @@ has returned the stream's end. If the connection breaks, they call ``broke``. ::
                an end that skips messages: the same, but the second time RequestRefused
 
 A server or proxy may ignore the offset of a request. So ``_is_new`` compares each event's id with
-the offset: an event that was seen before is dropped. js/src/transcript.ts does the same.
+the offset: an event that was seen before is dropped.
 """
 
 from __future__ import annotations

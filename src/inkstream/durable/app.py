@@ -1,7 +1,4 @@
-"""The ASGI app of the Durable Streams protocol: routes, permissions, limits.
-
-``protocol.py`` contains the rules.
-"""
+"""The ASGI app of the Durable Streams protocol: routes, permissions, limits."""
 
 from __future__ import annotations
 

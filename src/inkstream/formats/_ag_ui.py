@@ -45,7 +45,6 @@ class AGUIEncoder(PartEncoder):
         return f"{self._run_id}.{position}"
 
     def end(self, end: End) -> Iterator[Chunk]:
-        """See ``Encoder``."""
         progress = self._progress
         yield from self.started()
         yield from self.close_text()

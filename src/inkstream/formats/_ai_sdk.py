@@ -59,7 +59,6 @@ class AISDKEncoder(PartEncoder):
         self._since = since
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[Chunk]:
-        """See ``Encoder``."""
         if position >= self._since:
             return super().feed(message, position)
         self._progress.phase = "s"
@@ -69,7 +68,6 @@ class AISDKEncoder(PartEncoder):
         return ()
 
     def end(self, end: End) -> Iterator[Chunk]:
-        """See ``Encoder``."""
         progress = self._progress
         if progress.phase != "f":
             yield from self.started()
@@ -99,11 +97,9 @@ class AISDKEncoder(PartEncoder):
         return {"type": "reasoning-end", "id": name}
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> bytes:
-        """Send the part unchanged."""
         return raw.raw
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Send the part unchanged."""
         kind = part["type"]
         if kind in ("tool-input-available", "tool-input-error"):
             self.move(call, "c")

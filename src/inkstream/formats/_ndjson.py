@@ -22,21 +22,18 @@ class NDJSONEncoder:
             raise ValueError("this format has no state")
 
     def recalls(self) -> Collection[int]:
-        """See ``Encoder``."""
         return ()
 
     def recall(self, message: str | RawJSON, position: int) -> None:
         """See ``Encoder``."""
 
     def feed(self, message: str | RawJSON, position: int) -> Iterator[tuple[bytes, str]]:
-        """See ``Encoder``."""
         if isinstance(message, str):
             yield b'"text":"%b"}' % wire.escape_text(message.encode()), ""
         else:
             yield b'"part":%b}' % message.raw, ""
 
     def end(self, end: End) -> Iterator[tuple[bytes, str]]:
-        """See ``Encoder``."""
         yield b'"end":%b}' % wire.dump_json(wire.end_object(end)), ""
 
 

@@ -28,9 +28,9 @@ class OpenAIChatEncoder(PartEncoder):
     """Encode a stream as chunks of one chat completion.
 
     Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
-    client must run become ``tool_calls``. Other parts are left out, because the format has no place
-    for other parts. If the stream did not end ``done``, an ``error`` is sent. OpenAI's SDKs then
-    raise an exception.
+    client must run become ``tool_calls``. The format has no place for other parts, so they are left
+    out. If the stream did not end ``done``, an ``error`` is sent. OpenAI's SDKs then raise an
+    exception.
     """
 
     counts = True
@@ -51,7 +51,6 @@ class OpenAIChatEncoder(PartEncoder):
         return {**self._head, "choices": [choice]}
 
     def end(self, end: End) -> Iterator[Chunk]:
-        """See ``Encoder``."""
         progress = self._progress
         if progress.phase != "f":
             yield from self.started()
@@ -109,7 +108,6 @@ class OpenAIChatEncoder(PartEncoder):
         yield from self.chunk(self._delta({"tool_calls": [{**tool, "function": function}]}))
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Send a tool's input."""
         name, kind = part["toolCallId"], part["type"]
         if name not in self._progress.calls or call is None:
             return
@@ -129,7 +127,6 @@ class OpenAIChatEncoder(PartEncoder):
         yield from self.chunk(self._delta({"tool_calls": [tool]}))
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send nothing."""
         yield from ()
 
 

@@ -167,11 +167,9 @@ class PartEncoder:
         self._progress = Progress(state)
 
     def recalls(self) -> Collection[int]:
-        """See ``Encoder``."""
         return self._progress.recalls()
 
     def recall(self, message: str | RawJSON, position: int) -> None:
-        """See ``Encoder``."""
         self._progress.recall(message, position)
 
     # The chunks of a format. ``chunk`` encodes each returned value as JSON, except ``bytes``.
@@ -211,8 +209,6 @@ class PartEncoder:
         """
         raise NotImplementedError
 
-    # Shared code.
-
     def chunk(self, value: Any) -> Iterator[Chunk]:
         """Yield a chunk with the current state, or nothing for ``None``."""
         if value is not None:
@@ -220,7 +216,6 @@ class PartEncoder:
             yield chunk, self._progress.state
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[Chunk]:
-        """See ``Encoder``."""
         progress = self._progress
         if isinstance(message, str) and progress.text is not None and progress.phase:
             # Nearly every message is text that continues an open part.
@@ -260,7 +255,6 @@ class PartEncoder:
             yield from self.chunk(self.begin())
 
     def close_text(self) -> Iterator[Chunk]:
-        """Close the open text part."""
         progress = self._progress
         if progress.text is not None:
             position, progress.text = progress.text, None
@@ -268,7 +262,6 @@ class PartEncoder:
             yield from self.chunk(self.text_end(position))
 
     def close_reasoning(self) -> Iterator[Chunk]:
-        """Close the open pieces of reasoning."""
         progress = self._progress
         while progress.reasoning:
             name = next(iter(progress.reasoning))

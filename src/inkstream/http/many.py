@@ -223,7 +223,7 @@ class _Opening:
 
 
 class ManyResponse(Response):
-    """Follow many streams. ``streams.response_many`` returns it."""
+    """Follow many streams. ``streams.response_many`` returns such a response."""
 
     media_type = "text/event-stream"
 
