@@ -27,14 +27,11 @@ writer's next state.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from inkstream import wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable, WriterFenced
-from inkstream._events import LogEvent, facts
 from inkstream._runs import generation_of
 from inkstream._types import (
     JSON,
@@ -48,24 +45,16 @@ from inkstream._types import (
     Status,
     StreamState,
 )
-from inkstream.engine.buffer import FEW_PIECES, Buffer
+from inkstream.engine.buffer import Buffer
 from inkstream.engine.committer import Committer
-from inkstream.engine.condition import BLOCKED_S, REMEDY
 from inkstream.engine.core import Core
 from inkstream.engine.fenced import Finished, fenced, finished
+from inkstream.engine.loopwatch import LoopWatch
 from inkstream.engine.observer import Ended
 from inkstream.engine.tail import Tail
 from inkstream.engine.tails import Tails
 
-_log = logging.getLogger("inkstream")
-
 _STREAMING = (Status.STREAMING,)
-
-_MOST_PIECES: Final = 64
-_MOST_S: Final = 0.05
-"""After this many messages or seconds without a turn of the loop, ``append`` lets the loop run."""
-_SHARE: Final = 0.1
-"""The time that the loop gets after a caller has blocked it, divided by the time of the block."""
 
 
 class Writer:
@@ -84,7 +73,6 @@ class Writer:
     """
 
     __slots__ = (
-        "_blocked_s",
         "_buffer",
         "_clock",
         "_committer",
@@ -94,8 +82,6 @@ class Writer:
         "_generation",
         "_in_flight",
         "_limits",
-        "_look_every",
-        "_loop_ran",
         "_observer",
         "_plain",
         "_plain_groups",
@@ -104,7 +90,7 @@ class Writer:
         "_settled",
         "_tails",
         "_uncertain",
-        "_watched_at",
+        "_watch",
         "claimed_at",
         "epoch",
         "internal_id",
@@ -125,10 +111,6 @@ class Writer:
         self.tail = tail
         self.result: JSON = None
         self._clock = core.clock
-        self._loop_ran = False
-        """False from ``_watch_loop`` until the event loop has run."""
-        self._blocked_s = 0.0
-        """The time for which the caller has blocked the loop between messages, in total."""
         self._limits = core.limits
         self._observer = core.observer
         self._generation = 0
@@ -140,6 +122,7 @@ class Writer:
         self._committer = committer
         self._tails = tails
         self._buffer = Buffer(state, core.limits, committer.room)
+        self._watch = LoopWatch(state.stream_id, self._buffer, core.clock)
         self._queued = False
         self._position = state.tail
         self._in_flight: Sequence[Group] = ()
@@ -150,7 +133,6 @@ class Writer:
         self._error: Exception | None = None
         self._settled = asyncio.Event()
         self._settled.set()
-        self._watch_loop(look_every=FEW_PIECES)
 
     @property
     def pending_bytes(self) -> int:
@@ -198,7 +180,7 @@ class Writer:
         buffer = self._buffer
         if buffer.busy:
             # If the caller is cancelled here, the piece must not be accepted yet.
-            await self._look_at_loop()
+            await self._watch.look()
         self._check()
         if not size:
             return
@@ -240,58 +222,6 @@ class Writer:
             self._queued = True
             self._committer.join(self)
         return True
-
-    async def _look_at_loop(self) -> None:
-        """Let the loop run, if the caller has kept it from running.
-
-        Some callers wait for nothing between two messages, or wait in a synchronous call. Then the
-        loop cannot run: it neither commits nor sends text, and all other streams of the process
-        wait. A look reads the clock, which may cost as much as an ``append``. So a healthy writer,
-        which commits after a few messages, seldom looks. The number of messages between two looks
-        doubles while the loop does not run. After a block, the writer looks before each message,
-        until the loop has run between two messages.
-        """
-        if self._loop_ran:
-            self._watch_loop(look_every=FEW_PIECES)
-            return
-        blocked_s = self._clock.monotonic() - self._watched_at
-        if blocked_s > _MOST_S:
-            self._say_blocked(blocked_s)
-            # A single turn of the loop is too short for a commit, which a thread or a server makes.
-            await asyncio.sleep(_SHARE * blocked_s)
-            self._watch_loop(look_every=1)
-        elif self._look_every < _MOST_PIECES // 2:
-            self._look_every *= 2
-            self._buffer.look_after(self._look_every)
-        else:
-            await asyncio.sleep(0)
-            self._watch_loop(look_every=_MOST_PIECES)
-
-    def _watch_loop(self, *, look_every: int) -> None:
-        self._look_every = look_every
-        self._buffer.first_look = min(look_every, FEW_PIECES)
-        self._buffer.look_after(look_every)
-        self._watched_at = self._clock.monotonic()
-        self._loop_ran = False
-        asyncio.get_running_loop().call_soon(self._see_loop_run)
-
-    def _see_loop_run(self) -> None:
-        self._loop_ran = True
-
-    def _say_blocked(self, blocked_s: float) -> None:
-        before, self._blocked_s = self._blocked_s, self._blocked_s + blocked_s
-        if before <= BLOCKED_S < self._blocked_s:
-            _log.warning(
-                "the code that writes stream %r blocks the event loop between its messages: its "
-                "text comes late, and the other streams of this process wait. %s",
-                self.stream_id,
-                REMEDY,
-                extra=facts(
-                    LogEvent.LOOP_BLOCKED,
-                    seconds=self._blocked_s,
-                    task=f"the source of stream {self.stream_id!r}",
-                ),
-            )
 
     def _join(self) -> None:
         self._queued = True
