@@ -1,27 +1,33 @@
 """A writer: the only object that may append to a text stream, from the claim to the end.
 
 A writer has at most one running commit. This table shows the states of a writer. "In flight" means
-that the outcome of a commit is not known yet. "Ending" means that ``finish``, ``release`` or
-``give_up`` was called. "Error" means that ``append`` raises an error. A word in italics is the
-writer's next state.
+that the outcome of a commit is not known yet. "Ending" means that the end or the release of the
+stream waits for its commit. "Error" means that ``append`` raises an error. A word between asterisks
+is the writer's next state.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
 | open       | no        | no     | no    | ``take`` empties the buffer: *committing*         |
-| committing | yes       | no     | no    | committed: published, *open*; refused: *fenced*;  |
-|            |           |        |       | failed: the same groups are tried again           |
+| committing | yes       | no     | no    | committed: readers get the text, *open*;          |
+|            |           |        |       | refused: *fenced*; failed: the same groups are    |
+|            |           |        |       | tried again, and if the store may have them       |
+|            |           |        |       | already: *uncertain*                              |
 | uncertain  | yes       | no     | no    | as *committing*, but if the store refuses text    |
 |            |           |        |       | that the stream has already, the text counts as   |
 |            |           |        |       | committed                                         |
-| ending     | yes or no | yes    | no    | the running commit ends. Then the last text and   |
-|            |           |        |       | the end are committed together: *ended*; refused: |
-|            |           |        |       | *fenced*                                          |
+| ending     | yes or no | yes    | no    | the running commit ends. Then the last text is    |
+|            |           |        |       | committed together with the end or the release:   |
+|            |           |        |       | *ended*; refused: *fenced*                        |
 | ended      | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
 | fenced     | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
 | given up   | yes or no | yes    | yes   | as *ending*, when the store is back; ``append``   |
 |            |           |        |       | raises ``StoreUnavailable``                       |
-| left       | no        | no     | yes   | nothing, because the process stops; a sweep of    |
-|            |           |        |       | another worker ends the stream                    |
+| left       | no        | no     | yes   | nothing, because the process stops; ``append``    |
+|            |           |        |       | raises ``StoreUnavailable``; a sweep of another   |
+|            |           |        |       | worker ends the stream                            |
+
+``finish`` and ``release`` lead from *open*, *committing* and *uncertain* to *ending*. From each
+state without an error, ``fence`` leads to *fenced*, ``give_up`` to *given up*, ``leave`` to *left*.
 """
 
 from __future__ import annotations
@@ -65,10 +71,11 @@ class Writer:
 
     Attributes:
         state: The stream's state after the claim.
-        tail: The tail to which committed messages are published.
+        tail: The tail that gets the committed messages.
         result: The last result that the source gave, to be stored with the end; see ``remember``.
         last_append: The monotonic time of the last commit, at first of the claim. While text waits
-            for a commit, ``Writers.tick`` sets ``last_append`` to the current time.
+            for a commit, ``Writers.tick`` sets ``last_append`` to the current time, so that the
+            stream does not count as idle.
         stopped: A future that is done when this writer may write the stream no longer.
     """
 
@@ -141,7 +148,7 @@ class Writer:
 
     @property
     def waits(self) -> bool:
-        """True while text is ready to be committed, or a commit is running."""
+        """True while text is ready to be committed, or the outcome of a commit is not known."""
         return bool(self._in_flight) or self._buffer.ready
 
     @property
@@ -151,7 +158,7 @@ class Writer:
 
     @property
     def fenced(self) -> bool:
-        """True if another operation has ended, taken over or deleted the stream."""
+        """True if ``fence`` stopped this writer."""
         return isinstance(self._error, WriterFenced) and not isinstance(self._error, Finished)
 
     @property
@@ -160,18 +167,19 @@ class Writer:
         return self._ending is not None
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
-        """Accept a piece of text or a JSON object. Wait only while the buffer is full.
+        """Accept a piece of text or a JSON object. While the buffer is full, wait.
 
-        If the caller has blocked the event loop, this method lets the loop run first.
+        If the caller has kept the event loop from running, this method lets the loop run first.
 
         When this method returns, the message is not durable yet; see ``flush``. If the caller is
         cancelled while this method waits, the message is not accepted.
 
         Raises:
-            WriterFenced: The stream was cancelled, taken over or deleted, or has ended.
+            WriterFenced: The stream has ended, or was released, taken over or deleted.
             MessageTooLarge, StreamTooLarge: The message exceeds a limit; nothing was accepted.
             InvalidMessage: The message is neither text nor a JSON object.
-            StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
+            StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``, or the
+                process stops.
         """
         if self.append_at_once(message):
             return
@@ -179,7 +187,7 @@ class Writer:
         size = wire.size_of(piece)
         buffer = self._buffer
         if buffer.busy:
-            # If the caller is cancelled here, the piece must not be accepted yet.
+            # The caller may be cancelled here, so the buffer must not have the piece yet.
             await self._watch.look()
         self._check()
         if not size:
@@ -191,34 +199,11 @@ class Writer:
         buffer.put(piece, size)
         self._join()
 
-    def remember(self, result: JSON) -> None:
-        """Remember ``result``, which is stored with the stream's end however the stream ends.
-
-        Only the last result counts.
-
-        Raises:
-            InvalidMessage: The result is not JSON, or is nested too deep.
-            MessageTooLarge: The result is larger than ``Limits.message_bytes``.
-        """
-        self.check_end(End(Status.DONE, result=result))
-        self.result = result
-
-    def check_end(self, end: End) -> None:
-        """Raise ``InvalidMessage`` or ``MessageTooLarge`` if ``end`` must not be stored.
-
-        Without this check, an end could be stored that no route can send.
-        """
-        # The end adds to the depth of nesting, so a result that is valid alone may be too deep.
-        wire.dump_json({wire.END_KEY: wire.end_object(end)})
-        if end.result is not None:
-            size = len(wire.dump_json(end.result))
-            self._limits.check_message(self.stream_id, size, "a result")
-
     def append_at_once(self, message: object) -> bool:
         """Accept text that needs no check and no wait. Return False for any other message."""
         if not self._buffer.push(message):
             return False
-        if not self._queued:
+        if not self._queued:  # as ``_join``, without one more call for each token
             self._queued = True
             self._committer.join(self)
         return True
@@ -232,6 +217,29 @@ class Writer:
             raise self._error
         if self._ending is not None:
             raise finished(self.stream_id, self._ending.end, has="is being")
+
+    def remember(self, result: JSON) -> None:
+        """Keep ``result`` for the stream's end, also if another operation ends the stream.
+
+        A later result replaces this one.
+
+        Raises:
+            InvalidMessage: The result is not JSON, or is nested too deep.
+            MessageTooLarge: The result is larger than ``Limits.message_bytes``.
+        """
+        self.check_end(End(Status.DONE, result=result))
+        self.result = result
+
+    def check_end(self, end: End) -> None:
+        """Raise ``InvalidMessage`` or ``MessageTooLarge`` if ``end`` must not be stored.
+
+        Without this check, an end could be stored that no route can send.
+        """
+        # The end is an object around the result. So a result that is valid alone may be too deep.
+        wire.dump_json({wire.END_KEY: wire.end_object(end)})
+        if end.result is not None:
+            size = len(wire.dump_json(end.result))
+            self._limits.check_message(self.stream_id, size, "a result")
 
     async def flush(self) -> None:
         """Wait until all messages accepted so far are durable.
@@ -253,7 +261,16 @@ class Writer:
     ) -> None:
         """End the stream. On return, all accepted text and the end are durable.
 
-        If the caller is cancelled while this method waits, the stream ends all the same.
+        If the caller is cancelled while this method waits, the writer ends the stream all the same.
+
+        Args:
+            end: The end to store.
+            at: The wall time of the end.
+            worker: This worker if it must call ``on_end``; else ``None``.
+            due_at: The wall time at which the stream is deleted; ``None`` for never.
+
+        Raises:
+            WriterFenced, StoreUnavailable: In the same cases as ``append``.
         """
         self._check()
         self._buffer.close()
@@ -266,7 +283,11 @@ class Writer:
     async def release(self, *, due_at: float) -> None:
         """Let go of the stream, so that another writer may take the stream over until ``due_at``.
 
-        On return, all accepted text is durable.
+        On return, all accepted text is durable. If the caller is cancelled while this method waits,
+        the writer lets go all the same.
+
+        Raises:
+            WriterFenced, StoreUnavailable: In the same cases as ``append``.
         """
         self._check()
         self._buffer.close()
@@ -281,12 +302,12 @@ class Writer:
         if self._error is not None and not isinstance(self._error, Finished):
             raise self._error
 
-    # The committer and the engine call the methods below. A source never does.
+    # The committer and the engine call the methods below. No source calls them.
 
     def take(self) -> Sequence[Group]:
         """Return the groups to commit now, in order.
 
-        Until the outcome of these groups is known, every call returns the same groups.
+        If the last commit failed, these are the same groups again.
         """
         self._queued = False
         if not self._in_flight:
@@ -305,7 +326,7 @@ class Writer:
     def _changes(self, segments: Sequence[Segment]) -> list[Change]:
         changes = [self._change(segment.position, segment) for segment in segments]
         if self._ending is not None:
-            # The end must be in the same transaction as the last text.
+            # The end is in the same transaction as the last text, so that readers see both at once.
             last = changes.pop() if changes else self._change(self._position, None)
             changes.append(
                 replace(
@@ -338,10 +359,13 @@ class Writer:
         return self._queued
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
+        """Handle the outcomes of the groups from ``take``: give readers the committed text.
+
+        Return how many readers were woken.
+        """
         if not self._in_flight:
-            # The writer was fenced during the commit. If the commit's text was stored, readers read
-            # it from the store.
+            # The writer was stopped during the commit. If the commit's text was stored, readers
+            # read it from the store.
             return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
@@ -352,7 +376,8 @@ class Writer:
                 generation = outcome.heads[0].generation
             elif uncertain and self._landed(change, outcome):
                 assert outcome.state is not None
-                # Another process may have ended the stream since, in a later generation.
+                # Another process may have ended the stream since then, in a later generation. So
+                # the generation is that of this change's text or end.
                 reached = self._reached(change) + (change.end is not None)
                 generation = generation_of(outcome.state.runs, reached)
             else:
@@ -420,10 +445,10 @@ class Writer:
         self._stop(fenced(self.stream_id, self.epoch, state))
 
     def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
-        """Stop, because the store stays away too long. When the store is back, the end is written.
+        """Stop, because the store stays away too long. When the store is back, commit the end.
 
         A writer that is already ending keeps its own end and its last text. Any other writer drops
-        the text that is not in its running commit, and writes ``end``. Running calls raise
+        the text that is not in its running commit, and commits ``end``. Running calls raise
         ``OutcomeUnknown``, because the store may have the text already, or may get it later.
         """
         if self._ending is None:
