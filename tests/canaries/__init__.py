@@ -304,7 +304,7 @@ CANARIES: Final = (
     Canary(
         "control characters escaped",
         "G11",
-        "wire.py",
+        "wire/_events.py",
         '_RARE: Final = bytes(set(range(0x20)) - set(b"\\t\\n\\r"))\n',
         '_RARE: Final = b""\n',
         "tests/http/test_servers.py::test_hostile_text_comes_back_from_every_format",
@@ -312,7 +312,7 @@ CANARIES: Final = (
     Canary(
         "line ends inside JSON",
         "G11",
-        "wire.py",
+        "wire/_events.py",
         '    if b"\\xe2\\x80" not in data and b"\\xc2\\x85" not in data:\n',
         "    if True:\n",
         "tests/http/test_line_ends.py::test_no_line_ends_inside_json",

@@ -16,6 +16,7 @@ from inkstream._errors import InvalidMessage, InvalidOffset
 from inkstream._runs import Run, Runs
 from inkstream._types import End, Segment, Status
 from inkstream.wire import RawJSON
+from inkstream.wire._segments import _put_number
 
 scalars = st.characters(exclude_categories=["Cs"])
 awkward = st.sampled_from(["\x00", "\r\n", "\r", "\n", "👩", "\u2028", '"', "\\", " ", "data:"])
@@ -283,7 +284,7 @@ class TestSegments:
     def test_index(self, entries: list[tuple[int, bool]]) -> None:
         index = bytearray()
         for length, is_json in entries:
-            wire._put_number(index, length << 1 | is_json)
+            _put_number(index, length << 1 | is_json)
         assert list(wire.index_entries(bytes(index))) == entries
 
 
