@@ -161,14 +161,17 @@ class Answer {
     });
     if (!isEvents(response)) return response;
     onPageChange((change) => {
-      if (change === "moved") this.#connection.abort(change);
+      if (change === "moved") this.#lose("the network of this page has changed");
       if (change !== "hidden" && !this.#firm) this.#wake();
     }, this.#over.signal);
     const events = this.#events(response);
     const encoder = new TextEncoder();
     const body = new ReadableStream<Uint8Array>({
       pull: async (controller) => {
-        const { done, value } = await events.next();
+        const { done, value } = await events.next().catch((error: unknown) => {
+          this.#leave(error);
+          throw error;
+        });
         if (done) this.#leave();
         if (done) controller.close();
         else controller.enqueue(encoder.encode(value));
@@ -185,6 +188,11 @@ class Answer {
     this.#over.abort(reason);
     this.#connection.abort(reason);
     this.#wake();
+  }
+
+  /** Give up the connection. The error is of the kind that `fetch` throws for a lost connection. */
+  #lose(why: string): void {
+    this.#connection.abort(new TypeError(`network error: ${why}`));
   }
 
   async *#events(response: Response): AsyncGenerator<string, void, undefined> {
@@ -227,7 +235,7 @@ class Answer {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       for (;;) {
-        timer = setTimeout(() => this.#connection.abort("silent"), SILENCE_MS);
+        timer = setTimeout(() => this.#lose("the connection was silent"), SILENCE_MS);
         const { done, value } = await chunks.read();
         clearTimeout(timer);
         signal.throwIfAborted();

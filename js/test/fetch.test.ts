@@ -1,4 +1,5 @@
 /** With `resumingFetch`, a client of server-sent events survives cuts, restarts and restores. */
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { InkstreamError, resumingFetch, type ResumingFetch } from "../src/fetch.js";
 import { fakePage, pass, virtualTime, Wire } from "./wire.js";
@@ -210,6 +211,23 @@ describe("resumingFetch", () => {
     expect(page.error).toBeInstanceOf(TypeError);
     expect(wire.count).toBe(1);
   });
+
+  it.each(["silence", "a change of the network"])(
+    "an answer without ids ends with an Error after %s",
+    async (how) => {
+      const tab = fakePage();
+      const page = await asked();
+      wire.last.open().send('data: "a"\n\n');
+      await pass();
+      if (how === "silence") await pass(38_000);
+      else tab.online();
+      await pass();
+      expect(page.error, "AI SDK calls onError only for an Error").toBeInstanceOf(TypeError);
+      expect(String(page.error), "AI SDK takes this word for a lost connection").toMatch(/network/);
+      expect(wire.count).toBe(1);
+      expect(getEventListeners(window, "online"), "the answer is over").toEqual([]);
+    },
+  );
 
   it.each([204, 404])("passes a %i on unchanged, because nothing can continue", async (status) => {
     const page = await asked("GET");
