@@ -169,9 +169,9 @@ export class Link {
       (error: unknown) => error as Error,
     );
     if (carrier.signal.aborted) return;
-    if (response instanceof Response && isEvents(response))
+    if (response instanceof Response && isType(response, "text/event-stream"))
       await this.#read(carrier, before, response);
-    else await this.#refused(carrier, before, response);
+    else await this.#failed(carrier, before, response);
   }
 
   #send(members: readonly Member[], accept: string, signal: AbortSignal): Promise<Response> {
@@ -229,43 +229,42 @@ export class Link {
     for (const member of carrier.members) {
       // Skip a stream that another connection carries or will carry.
       if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
-      if (this.#members.get(member.id) === member) this.#members.delete(member.id);
+      this.#forget(member);
       member.lose(error);
     }
   }
 
-  /**
-   * Handle a refused request for events. Each reader without a connection gets the refusal. If the
-   * server refuses its own offer, each such reader instead makes a request of its own.
-   */
-  async #refused(
+  /** Handle a request for events that brought none: each reader without a connection gets `why`. */
+  async #failed(
     carrier: Carrier,
     before: Carrier | undefined,
     why: Response | Error,
   ): Promise<void> {
     if (this.#carrier === carrier) this.#carrier = before?.signal.aborted ? undefined : before;
-    carrier.drop();
     const waiting = carrier.members.filter((it) => !it.carrier || it.carrier.signal.aborted);
-    const passes = why instanceof Error || isPassing(why.status);
-    if (passes || why.status === 401 || why.status === 403) {
-      const text = why instanceof Error ? "" : await why.text().catch(() => "");
-      for (const member of waiting) {
-        this.#members.delete(member.id);
-        if (why instanceof Error) member.lose(why);
-        else member.settle(new Response(text, why));
-      }
-      return;
-    }
-    this.#withdraw();
-    for (const member of waiting) {
-      this.#members.delete(member.id);
-      member.settle(this.lines.direct(member.question));
-    }
+    if (why instanceof Response) await this.#refused(waiting, why, carrier);
+    else for (const member of waiting) member.lose(why);
+    carrier.drop();
+    for (const member of waiting) this.#forget(member);
   }
 
-  /** Forget the offer that the server refuses. The client then requests the streams one by one. */
-  #withdraw(): void {
-    this.lines.offers.set(this.mount, "");
+  /**
+   * Give readers a refusal that concerns all of them: of this user, or one that a retry may solve.
+   * Any other response says that the mount does not do what it offers. The client then forgets the
+   * offer, and requests the streams one by one.
+   */
+  async #refused(members: readonly Member[], why: Response, carrier?: Carrier): Promise<void> {
+    const concernsAll = isPassing(why.status) || why.status === 401 || why.status === 403;
+    if (!concernsAll) this.lines.offers.set(this.mount, "");
+    const text = concernsAll ? await why.text().catch(() => "") : "";
+    carrier?.drop(); // after the text, which an abort would discard; frees a slot
+    for (const { question, settle } of members)
+      settle(concernsAll ? new Response(text, why) : this.lines.direct(question));
+  }
+
+  /** Forget a member, unless a newer request has replaced it. */
+  #forget(member: Member): void {
+    if (this.#members.get(member.id) === member) this.#members.delete(member.id);
   }
 
   #dropAll(): void {
@@ -305,14 +304,7 @@ export class Link {
       const one = (it: Member) => it.settle(this.lines.direct({ ...it.question, json: true }));
       if (asked.length < 2) return asked.forEach(one);
       const response = await this.#send(asked, "application/json", AbortSignal.timeout(15_000));
-      if (!response.ok) {
-        if (response.status === 404 || response.status === 405) {
-          this.#withdraw();
-          return asked.forEach(one);
-        }
-        const text = await response.text();
-        return asked.forEach((it) => it.settle(new Response(text, response)));
-      }
+      if (!isType(response, "application/json")) return await this.#refused(asked, response);
       const { streams, refused } = (await response.json()) as Batch;
       for (const { id, settle } of asked) settle(snapshot(streams[id] ?? refused[id]));
     } catch (error) {
@@ -321,8 +313,8 @@ export class Link {
   }
 }
 
-function isEvents(response: Response): boolean {
-  return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
+function isType(response: Response, type: string): boolean {
+  return response.ok && !!response.headers.get("content-type")?.startsWith(type);
 }
 
 /** Turn one stream's entry of a batch into a response, as if the reader had requested it alone. */

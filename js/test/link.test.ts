@@ -235,7 +235,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["A", "B", "C"]);
   });
 
-  it.each([404, 405])(
+  it.each([400, 404, 405, 500])(
     "after a %i, each stream of the mount has its own request, whatever the mount offers",
     async (status) => {
       const all = await watchMany("a", "b");
@@ -265,7 +265,9 @@ describe("many streams over one request", () => {
     expect(wire.count).toBe(2);
     wire.last.refuse(401, "unauthorized");
     await pass(16);
-    for (const it of all) expect(it.getSnapshot().error).toMatchObject({ http: 401 });
+    for (const it of all) {
+      expect(it.getSnapshot().error).toMatchObject({ http: 401, code: "unauthorized" });
+    }
   });
 
   it("different headers need different connections", async () => {
@@ -396,6 +398,33 @@ describe("without a free connection", () => {
     expect(all[1]?.getSnapshot()).toMatchObject({ status: "error", error: { http: 403 } });
     await pass(5_000);
     expect(wire.count).toBe(1);
+  });
+
+  it.each([400, 404, 500, 200])(
+    "after a %i without a batch, each stream has its own request, as with events",
+    async (status) => {
+      const all = await pollMany("a", "b");
+      wire.last.refuse(status);
+      await pass(60);
+      expect(wire.all.slice(1).map((it) => `${it.method} ${it.path}`)).toEqual(
+        ["b", "a"].map((id) => `GET ${mount}/${id}`),
+      );
+      for (const it of wire.all.slice(1)) {
+        expect(it.url.searchParams.get("format")).toBe("json");
+        it.json({ offset: offset(1), parts: ["Hi"], status: "streaming" }, 200, OFFER);
+      }
+      await pass(16);
+      expect(texts(all)).toEqual(["Hi", "Hi"]);
+      await pass(3_000);
+      expect(wire.all.filter((it) => it.method === "POST").length).toBe(1);
+    },
+  );
+
+  it("a refusal of the caller ends all readers of a batch", async () => {
+    const all = await pollMany("a", "b");
+    wire.last.refuse(401, "unauthorized");
+    await pass(16);
+    for (const it of all) expect(it.getSnapshot().error).toMatchObject({ code: "unauthorized" });
   });
 
   it("a joining stream uses the connection's slot if no other is free", async () => {

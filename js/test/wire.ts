@@ -61,10 +61,10 @@ export class Exchange {
   }
 
   /** Respond with headers only. `send` sends the bytes of the body. */
-  open(headers: Record<string, string> = {}): this {
+  open(headers: Record<string, string> = {}, status = 200): this {
     const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
     const all = { "content-type": "text/event-stream", ...headers };
-    this.resolve(new Response(body, { headers: all }));
+    this.resolve(new Response(body, { status, headers: all }));
     return this;
   }
 
@@ -96,8 +96,8 @@ export class Exchange {
 
   json(body: unknown, status = 200, headers: Record<string, string> = {}): void {
     this.#answered = true;
-    const all = { "content-type": "application/json", ...headers };
-    this.resolve(new Response(JSON.stringify(body), { status, headers: all }));
+    this.open({ "content-type": "application/json", ...headers }, status);
+    this.send(JSON.stringify(body)).close(); // an abort still discards what was not read
   }
 
   /** Respond with this status. The body is a problem document with `code`, or is empty. */
