@@ -24,8 +24,9 @@ ELSEWHERE = {
     "method_not_allowed": 405,
     "not_acceptable": 406,
     "internal": 500,
+    "check_failed": 503,
 }
-"""Codes that have no error class."""
+"""Codes that have no public error class."""
 
 NEVER_ANSWERED = {"error", "not_running", "store", "schema_outdated"}
 """Codes that a client sees as ``internal``."""

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from inkstream import HTTPSettings, PersistentTextStreaming, StoreUnavailable
 from inkstream._types import StreamState
+from inkstream.http.asgi import Authorize
 from tests.durable.mount import TEXT, client_of
 from tests.http.asgi import Gate, ShiftedClock, ask, calling
 from tests.http.test_many import batch, following, started
@@ -23,9 +24,11 @@ class Rights:
     def __init__(self) -> None:
         self.answer: Any = True
         self.asked = 0
+        self.called = asyncio.Event()
 
     async def __call__(self, request: Request, stream: StreamState, action: str) -> Any:
         self.asked += 1
+        self.called.set()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -59,10 +62,12 @@ async def test_a_revoked_reader_is_cut(
             gate.say("one ")
             await call.until(lambda: b"one" in call.body)
             clock.ahead_s += AGAIN_S + 0.1
-            asked = rights.asked
+            rights.called.clear()
             gate.say("two ")
-            await call.until(lambda: b"two" in call.body)
-            assert rights.asked == asked + 1  # ``authorize`` has allowed the reader again
+            await rights.called.wait()
+            gate.say("and ")
+            # The reader still has the right, so it continues.
+            await call.until(lambda: b"and" in call.body)
             rights.answer = answer
             clock.ahead_s += AGAIN_S + 0.1
             gate.say("three ")
@@ -73,8 +78,8 @@ async def test_a_revoked_reader_is_cut(
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
         gate.say("four", None)
-        assert (await streams.wait(name)).text == "one two three four"
-        assert (await ask(routes, f"/{name}")).heard.text == "one two three four"
+        assert (await streams.wait(name)).text == "one two and three four"
+        assert (await ask(routes, f"/{name}")).heard.text == "one two and three four"
 
 
 @pytest.mark.parametrize("answer", ["yes", 1, None, JSONResponse({"code": "login"}, 401)])
@@ -221,23 +226,34 @@ async def test_a_slow_repeated_check_delays_no_stream(clock: ShiftedClock) -> No
         assert call.many.texts() == {"a": "one three", "b": "one ", "c": "one three"}
 
 
-async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) -> None:
-    """G9: a call of ``authorize`` that hangs does not keep the response open.
-
-    If the call still hangs when the next check is due, the server refuses its stream with 503.
-    """
+@pytest.mark.parametrize("format_", ["events", "text"])
+async def test_a_slow_repeated_check_does_not_delay_its_stream(
+    clock: ShiftedClock, format_: str
+) -> None:
+    """G9: while ``authorize`` is asked again, a response for one stream goes on, and can end."""
     hanging = asyncio.Event()
-
-    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
-        if clock.ahead_s:
-            hanging.set()
-            await asyncio.Event().wait()
-        return True
-
+    authorize = hangs_later(clock, hanging)
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
-        gate, other = await started(streams, "a", "b")
-        routes = streams.asgi(authorize=authorize)
-        async with following(routes, {"a": None}) as call:
+        [gate] = await started(streams, "a")
+        async with calling(streams.asgi(authorize=authorize), f"/a?format={format_}") as call:
+            gate.say("one ")
+            await call.until(lambda: b"one" in call.body)
+            clock.ahead_s += AGAIN_S + 0.1
+            gate.say("two ")
+            await hanging.wait()
+            gate.say("three", None)
+            await call.answered()
+            assert b"three" in call.body
+            assert call.finished
+
+
+async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) -> None:
+    """G9: an ``authorize`` that hangs neither keeps a response open nor outlives the response."""
+    hanging = asyncio.Event()
+    authorize = hangs_later(clock, hanging)
+    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+        [gate] = await started(streams, "a")
+        async with following(streams.asgi(authorize=authorize), {"a": None}) as call:
             await call.until(lambda: "a" in call.many.heard)
             clock.ahead_s += AGAIN_S + 0.1
             gate.say("one ")
@@ -245,17 +261,69 @@ async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) ->
             gate.say("two", None)
             await call.answered()
         assert call.many.texts() == {"a": "one two"}
-        clock.ahead_s = 0.0
-        hanging.clear()
-        async with following(routes, {"b": None}) as call:
-            await call.until(lambda: "b" in call.many.heard)
+
+
+def hangs_later(clock: ShiftedClock, hanging: asyncio.Event) -> Authorize:
+    """Return an ``authorize`` that sets ``hanging`` and hangs when the clock was moved."""
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if clock.ahead_s:
+            hanging.set()
+            await asyncio.Event().wait()
+        return True
+
+    return authorize
+
+
+async def test_a_check_that_hangs_is_cancelled(
+    streams: PersistentTextStreaming,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An ``authorize`` that takes too long is cancelled, and the client may try again."""
+    monkeypatch.setattr("inkstream.http.asgi.AUTHORIZE_S", 0.05)
+
+    async def authorize(request: Request, *_: object) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    await streams.create("s")
+    routes = streams.asgi(authorize=authorize)
+    calls = [ask(routes, f"/s?format={name}") for name in ("events", "json", "text")]
+    calls.append(ask(routes, "/s/cancel", method="POST"))
+    calls.append(ask(streams.durable_streams(authorize=authorize), "/s"))
+    inspector = await asyncio.to_thread(streams.inspector, authorize=authorize)
+    calls.append(ask(inspector, "/api/overview"))
+    calls.append(ask(streams.doctor_probe(authorize=authorize), "/echo"))
+    for call in await asyncio.gather(*calls):
+        assert (call.status, call.code) == (503, "check_failed")
+        assert call.headers["retry-after"] == "1"
+    async with following(routes, {"s": None}) as many:
+        await many.answered()
+        assert many.many.refused == {"s": (503, "check_failed")}
+    found = await batch(routes, {"s": None})
+    assert found["refused"]["s"]["code"] == "check_failed"
+    assert {r.getMessage() for r in caplog.records if r.levelname == "ERROR"} == {
+        "authorize took longer than 0.05 s, so it was cancelled"
+    }
+
+
+async def test_a_repeated_check_that_hangs_ends_its_stream(
+    clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a repeated ``authorize`` takes too long, the reader is cut, and may come back."""
+    monkeypatch.setattr("inkstream.http.asgi.AUTHORIZE_S", 0.05)
+    authorize = hangs_later(clock, asyncio.Event())
+    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+        await streams.create("a")
+        routes = streams.asgi(authorize=authorize)
+        async with calling(routes, "/a") as one, following(routes, {"a": None}) as many:
+            await one.until(lambda: one.body)
+            await many.until(lambda: "a" in many.many.heard)
             clock.ahead_s += AGAIN_S + 0.1
-            other.say("one ")
-            await hanging.wait()
-            clock.ahead_s += AGAIN_S + 0.1
-            other.say("two ")
-            await call.answered()
-            assert call.many.refused == {"b": (503, "check_failed")}
+            await asyncio.gather(one.answered(), many.answered())
+            assert (one.heard.end, one.finished) == (None, True)
+            assert many.many.refused == {"a": (503, "check_failed")}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from inkstream._arguments import check_async
 from inkstream._types import StreamState
+from inkstream.http.problems import CheckFailed
 
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
 """``async authorize(request, stream, action) -> bool``: whether this request may do the action.
@@ -29,6 +31,16 @@ server calls ``authorize`` with ``"create"`` for the new stream, and with ``"rea
 that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same
 response as a request for an absent stream. While a client follows a stream on the ready-made
 routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
+
+If a call takes longer than 10 s, the server cancels it, and answers 503 with the code
+``check_failed``.
+"""
+
+AUTHORIZE_S: Final = 10.0
+"""The longest time for one call of ``authorize``, in seconds.
+
+Without this limit, requests would pile up behind an ``authorize`` that hangs, and a server that
+stops would wait for them.
 """
 
 P = ParamSpec("P")
@@ -39,7 +51,10 @@ _log = logging.getLogger("inkstream")
 def only_true(
     authorize: Callable[P, Awaitable[bool]], arguments: str
 ) -> Callable[P, Awaitable[bool]]:
-    """Return a function that returns ``True`` only if ``authorize`` returns ``True``.
+    """Return a function that calls ``authorize`` for at most ``AUTHORIZE_S``.
+
+    The function allows only what ``True`` allows. If ``authorize`` takes too long, the function
+    logs an error and raises ``CheckFailed``.
 
     By mistake, ``authorize`` may return a response or a user, or forget an ``await``. Python counts
     such a value as true, so it would allow everything. The function logs this mistake and raises
@@ -51,7 +66,15 @@ def only_true(
     check_async("authorize", authorize, arguments)
 
     async def allowed(*args: P.args, **kwargs: P.kwargs) -> bool:
-        answer: object = await authorize(*args, **kwargs)
+        limit = asyncio.timeout(AUTHORIZE_S)
+        try:
+            async with limit:
+                answer: object = await authorize(*args, **kwargs)
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            _log.exception("authorize took longer than %g s, so it was cancelled", AUTHORIZE_S)
+            raise CheckFailed from exc
         if answer is not True and answer is not False:
             _log.error(
                 "authorize returned a value of the type %s, so the request was denied: return True "

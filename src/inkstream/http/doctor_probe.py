@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from inkstream.http.asgi import only_true, place_of, refuse_other, response_body, response_start
-from inkstream.http.problems import Problem
+from inkstream.http.problems import CheckFailed, Problem, problem_for
 
 AuthorizeProbe: TypeAlias = Callable[[Request], Awaitable[bool]]
 """``async authorize(request) -> bool``: whether this request may use the doctor's probe.
@@ -78,7 +78,12 @@ class DoctorProbe:
             return
         request = Request(scope, receive)
         problem = None
-        if not await self._authorize(request):
+        try:
+            allowed = await self._authorize(request)
+        except CheckFailed as exc:
+            await problem_for(exc)(scope, receive, send)
+            return
+        if not allowed:
             problem = Problem(403, "forbidden", "You may not use the doctor's probe.")
         elif self._open >= _AT_ONCE:
             problem = Problem(429, "too_many_probes", "Too many doctors use this probe now.")

@@ -178,4 +178,10 @@ class Follow:
             async def again() -> bool:
                 return await ask(tail.state)
 
-        return Lifetime(self.engine.clock, self.settings, cut_by_age=cut_by_age, allowed=again)
+        return Lifetime(
+            self.engine.clock,
+            self.settings,
+            cut_by_age=cut_by_age,
+            allowed=again,
+            interrupt=reader.interrupt,
+        )

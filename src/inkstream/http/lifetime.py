@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -32,12 +33,25 @@ def jittered(seconds: float) -> float:
 class Lifetime:
     """The time limits of one connection.
 
-    If ``cut_by_age`` is true, the connection ends after about ``settings.life_s``. ``allowed``
-    returns whether the caller may still read. If ``allowed`` is ``None``, the caller may always
-    read.
+    If ``cut_by_age`` is true, the connection ends after ``life_s``. ``allowed`` returns whether the
+    caller may still read. If ``allowed`` is ``None``, the caller may always read.
+
+    The response goes on sending while ``allowed`` runs, so a slow ``authorize`` delays no text.
+    ``interrupt`` is called if the caller may no longer read: it ends the response's wait, so that
+    the response calls ``check``. At the end of the response, call ``stop``.
     """
 
-    __slots__ = ("_again_s", "_allowed", "_ask_at", "_clock", "_until", "due_at")
+    __slots__ = (
+        "_again_s",
+        "_allowed",
+        "_ask_at",
+        "_asking",
+        "_clock",
+        "_denied",
+        "_interrupt",
+        "_until",
+        "due_at",
+    )
 
     def __init__(
         self,
@@ -46,10 +60,14 @@ class Lifetime:
         *,
         cut_by_age: bool,
         allowed: Callable[[], Awaitable[bool]] | None,
+        interrupt: Callable[[], None],
     ) -> None:
         now = clock.monotonic()
         self._clock = clock
         self._allowed = allowed
+        self._interrupt = interrupt
+        self._asking: asyncio.Task[None] | None = None
+        self._denied = False
         again_s = settings.authorize_again_s
         self._again_s = math.inf if allowed is None or again_s is None else again_s
         self._ask_at = now + self._again_s
@@ -63,21 +81,34 @@ class Lifetime:
         """Return whether the connection is too old."""
         return self._clock.monotonic() >= self._until
 
-    async def check(self) -> None:
+    def check(self) -> None:
         """Raise ``ReaderSentAway`` if the connection is too old or its caller may not read."""
         now = self._clock.monotonic()
-        if now >= self._until:
+        if self._denied or now >= self._until:
             raise ReaderSentAway
         if now >= self._ask_at:
-            if self._allowed is not None and not await self._is_allowed():
-                raise ReaderSentAway
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
             self._ask_at = now + self._again_s
         self.due_at = min(self._until, self._ask_at)
 
-    async def _is_allowed(self) -> bool:
+    async def _ask(self) -> None:
         assert self._allowed is not None
+        allowed = False
         try:
-            return await self._allowed()
+            allowed = await self._allowed()
         except Exception:
             _log.exception("authorize raised an error, so the connection to this client ends")
-            return False
+        finally:
+            self._asking = None
+            if not allowed:
+                self._denied = True
+                self.due_at = -math.inf
+                self._interrupt()
+
+    async def stop(self) -> None:
+        """Cancel a call of ``allowed`` that still runs."""
+        asking = self._asking
+        if asking is not None:
+            asking.cancel()
+            await asyncio.wait((asking,))

@@ -52,7 +52,7 @@ _NO_FORMAT: Final = (
 )
 _NOT_FOUND: Final = (404, "not_found")
 _UNCHECKED: Final = (503, "check_failed")
-"""The refusal of a stream whose repeated permission check raised an error or took too long.
+"""The refusal of a stream whose repeated permission check raised an unexpected error.
 
 After this refusal, clients ask for the stream again.
 """
@@ -139,7 +139,6 @@ class _Opening:
     news: list[bytes] = field(default_factory=list)
     refused: dict[str, Refusal] = field(default_factory=dict)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    checks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     lost: dict[str, Refusal] = field(default_factory=dict)
 
     def begin(self, many: FollowMany) -> None:
@@ -174,19 +173,13 @@ class _Opening:
         self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
 
     async def check_again(self) -> bool:
-        """Begin to call ``allow`` again for each open stream, and return ``True`` without a wait.
-
-        The response goes on sending meanwhile, so a slow ``allow`` delays no stream.
-        """
-        for name, (reader, _, follow) in self.found.items():
-            if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
-                continue
-            if name in self.checks:  # the stream's last check has not finished in time
-                self.checks[name].cancel()
-                self._lose(name, _UNCHECKED)
-                continue
-            task = asyncio.create_task(self._check(name, follow.allow, reader.state))
-            self.checks[name] = task
+        """Call ``allow`` again for all streams at once, and return ``True``."""
+        checks = [
+            self._check(name, follow.allow, reader.state)
+            for name, (reader, _, follow) in self.found.items()
+            if reader in self.bundle.readers and follow.ask_again and follow.allow is not None
+        ]
+        await asyncio.gather(*checks)
         return True
 
     async def _check(self, name: str, allow: Allow, state: StreamState) -> None:
@@ -195,8 +188,6 @@ class _Opening:
                 self._lose(name, _NOT_FOUND)
         except Exception as exc:
             self._lose(name, _refusal(exc, name) or _UNCHECKED)
-        finally:
-            self.checks.pop(name, None)
 
     def _lose(self, name: str, refusal: Refusal) -> None:
         self.lost[name] = refusal
@@ -215,11 +206,10 @@ class _Opening:
                 self.refuse(name, refusal)
 
     async def stop(self) -> None:
-        tasks = [*self.tasks, *self.checks.values()]
-        for task in tasks:
+        for task in self.tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self.tasks:
+            await asyncio.wait(self.tasks)
 
 
 class ManyResponse(Response):
@@ -251,6 +241,13 @@ class ManyResponse(Response):
             return
         bundle = many.engine.readers.bundle()
         opening = _Opening(bundle, fresh=form == "json")
+        lifetime = Lifetime(
+            many.engine.clock,
+            many.settings,
+            cut_by_age=True,
+            allowed=opening.check_again,
+            interrupt=bundle.interrupt,
+        )
         connection = Connection(receive, send, bundle, many.engine.clock, many.settings)
         async with connection:
             opening.begin(many)
@@ -258,7 +255,7 @@ class ManyResponse(Response):
                 if form == "json":
                     await self._send_batch(opening, connection, list(many.wanted))
                 else:
-                    await self._send_events(many, opening, connection)
+                    await self._send_events(opening, connection, lifetime)
             except ClientGone:
                 pass
             except (ReaderSentAway, InkstreamError):
@@ -268,18 +265,16 @@ class ManyResponse(Response):
                     with contextlib.suppress(ClientGone):
                         await connection.send(response_body(b"", more=False))
             finally:
+                await lifetime.stop()
                 await opening.stop()
 
     def _start(self, media_type: str) -> dict[str, str]:
         return {"content-type": media_type, **_HEADERS, **dict(self.headers)}
 
     async def _send_events(
-        self, many: FollowMany, opening: _Opening, connection: Connection
+        self, opening: _Opening, connection: Connection, lifetime: Lifetime
     ) -> None:
         bundle = opening.bundle
-        lifetime = Lifetime(
-            many.engine.clock, many.settings, cut_by_age=True, allowed=opening.check_again
-        )
         await connection.send(response_start(self.status_code, self._start("text/event-stream")))
         await connection.send(response_body(wire.PING))
         named = _Named(opening.news)
@@ -304,7 +299,7 @@ class ManyResponse(Response):
             if out or is_pinging:
                 await connection.send(response_body(out or wire.PING))
             if connection.sent_at >= lifetime.due_at:
-                await lifetime.check()
+                lifetime.check()
             await bundle.wait()
 
     async def _send_batch(

@@ -16,6 +16,16 @@ _log = logging.getLogger("inkstream")
 
 _RETRY_AFTER_S = "1"
 
+
+class CheckFailed(e.InkstreamError):
+    """It is not known whether the caller has the right. The caller may try again."""
+
+    code = "check_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The permission check took too long: try again.")
+
+
 _STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
     (e.MessageTooLarge, 413),
     (e.StreamTooLarge, 413),
@@ -30,6 +40,7 @@ _STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
     (e.TooManyReaders, 429),
     (e.ShuttingDown, 503),
     (e.StoreUnavailable, 503),
+    (CheckFailed, 503),
 )
 
 

@@ -167,6 +167,8 @@ class StreamResponse(Response):
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
                         await connection.send(response_body(last, more=False))
+            finally:
+                await lifetime.stop()
 
     def _start(self, form: str | Format) -> Message:
         headers = MutableHeaders(raw=list(self.raw_headers))
@@ -204,7 +206,7 @@ class StreamResponse(Response):
             else:
                 await connection.send(response_body(wire.PING))
             if connection.sent_at >= lifetime.due_at:
-                await lifetime.check()
+                lifetime.check()
 
     @staticmethod
     async def _encoded(form: Format, follow: Follow, reader: Reader) -> Encoded:
@@ -240,7 +242,7 @@ class StreamResponse(Response):
             else:
                 connection.idle()
             if connection.sent_at >= lifetime.due_at:
-                await lifetime.check()
+                lifetime.check()
 
     async def _send_text(self, reader: Reader, connection: Connection, lifetime: Lifetime) -> None:
         await connection.send(self._start("text"))
@@ -256,7 +258,7 @@ class StreamResponse(Response):
             else:
                 connection.idle()
             if connection.sent_at >= lifetime.due_at:
-                await lifetime.check()
+                lifetime.check()
 
     async def _send_snapshot(
         self, follow: Follow, scope: Scope, receive: Receive, send: Send
