@@ -3,6 +3,7 @@ import { isPassing } from "./backoff.js";
 import type { EventSourceMessage } from "eventsource-parser";
 import { chunksOf, eventBatches } from "./events.js";
 import type { Answer, Lines, Question } from "./lines.js";
+import { type Refusal, refusal } from "./problem.js";
 import { takeSlot } from "./slots.js";
 
 /** How many streams the server accepts in one request. */
@@ -11,11 +12,12 @@ const MOST = 64;
 const JOIN_MS = 50;
 /** A reader gets an empty batch only if it got no other batch for this long. */
 const HEARD_MS = 5_000;
+const NOT_FOUND: Refusal = { status: 404, code: "not_found" };
 
 /** Snapshots of several streams, by stream id. */
 interface Batch {
   readonly streams: Readonly<Record<string, unknown>>;
-  readonly refused: Readonly<Record<string, { status: number; code: string }>>;
+  readonly refused: Readonly<Record<string, Refusal>>;
 }
 
 /** A reader's request for one stream, which a shared connection answers. */
@@ -254,12 +256,13 @@ export class Link {
    * offer, and requests the streams one by one.
    */
   async #refused(members: readonly Member[], why: Response, carrier?: Carrier): Promise<void> {
-    const concernsAll = isPassing(why.status) || why.status === 401 || why.status === 403;
+    const { status } = why;
+    const concernsAll = isPassing(status) || status === 401 || status === 403;
+    const text = concernsAll && (await why.text().catch(() => ""));
     if (!concernsAll) this.lines.offers.set(this.mount, "");
-    const text = concernsAll ? await why.text().catch(() => "") : "";
     carrier?.drop(); // after the text, which an abort would discard; frees a slot
     for (const { question, settle } of members)
-      settle(concernsAll ? new Response(text, why) : this.lines.direct(question));
+      settle(text === false ? this.lines.direct(question) : new Response(text, why));
   }
 
   /** Forget a member, unless a newer request has replaced it. */
@@ -306,7 +309,10 @@ export class Link {
       const response = await this.#send(asked, "application/json", AbortSignal.timeout(15_000));
       if (!isType(response, "application/json")) return await this.#refused(asked, response);
       const { streams, refused } = (await response.json()) as Batch;
-      for (const { id, settle } of asked) settle(snapshot(streams[id] ?? refused[id]));
+      for (const { id, settle } of asked) {
+        const found = streams[id];
+        settle(found ? snapshot(found) : refusal(refused[id] ?? NOT_FOUND));
+      }
     } catch (error) {
       for (const member of asked) member.lose(error);
     }
@@ -317,11 +323,7 @@ function isType(response: Response, type: string): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith(type);
 }
 
-/** Turn one stream's entry of a batch into a response, as if the reader had requested it alone. */
-function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
-  const { status } = found as { status: unknown };
-  return new Response(JSON.stringify(found), {
-    status: typeof status === "number" ? status : 200, // a snapshot's own `status` is a word
-    headers: { "content-type": "application/json" },
-  });
+/** Turn one stream's snapshot in a batch into a response, as if the reader had requested it alone. */
+function snapshot(found: unknown): Response {
+  return new Response(JSON.stringify(found), { headers: { "content-type": "application/json" } });
 }

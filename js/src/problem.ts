@@ -12,8 +12,19 @@ export async function readProblem(response: Response): Promise<StreamError> {
   };
 }
 
+/** A stream's refusal in a response for several streams. */
+export interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  /** The value of the header `Retry-After`. */
+  readonly retry_after?: string;
+}
+
 /** Turn a stream's refusal on a shared connection into a response that refuses only this stream. */
-export function refusal(data: string): Response {
-  const { status } = JSON.parse(data) as { status: number };
-  return new Response(data, { status: status < 400 ? 502 : status });
+export function refusal(refused: Refusal): Response {
+  const { status, retry_after = "" } = refused;
+  return new Response(JSON.stringify(refused), {
+    status: status < 400 ? 502 : status,
+    headers: { "retry-after": retry_after },
+  });
 }

@@ -311,7 +311,7 @@ export class Reader {
       for (const event of batch) {
         const next =
           event.event === "refused" // the refusal concerns this stream, not the whole connection
-            ? await this.#refused(attempt, refusal(event.data), offset)
+            ? await this.#refused(attempt, refusal(JSON.parse(event.data)), offset)
             : this.#guard(() => this.#takeEvent(attempt, event));
         if (next !== undefined) return next;
       }

@@ -203,6 +203,22 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["AAA", "B"]);
   });
 
+  it("waits as long as the server asks, for one stream alone", async () => {
+    const all = await watchMany("a", "b");
+    const busy = { stream_id: "b", status: 429, code: "busy", retry_after: "30" };
+    wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${JSON.stringify(busy)}\n\n`);
+    for (let n = 0; n < 3; n++) {
+      await pass(9_900);
+      wire.last.send(": ping\n\n");
+    }
+    expect(wire.count).toBe(1);
+    await pass(1_500);
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: null });
+    wire.last.open().send(of("b", 1, "B"));
+    await pass(16);
+    expect(texts(all)).toEqual(["A", "B"]);
+  });
+
   it("410 for one stream discards the text of this stream only", async () => {
     const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
     streams.push(old);
@@ -419,6 +435,18 @@ describe("without a free connection", () => {
       expect(wire.all.filter((it) => it.method === "POST").length).toBe(1);
     },
   );
+
+  it("waits as long as a batch asks, for one stream alone", async () => {
+    await pollMany("a", "b");
+    const same = { offset: offset(1), parts: [], status: "streaming" };
+    const busy = { status: 429, code: "busy", retry_after: "30" };
+    wire.last.json({ streams: { a: same }, refused: { b: busy } });
+    for (let n = 1; n < 25; n++) {
+      await pass(1_200);
+      expect(wire.last.path, `request ${n}`).toBe(`${mount}/a`);
+      wire.last.json(same);
+    }
+  });
 
   it("a refusal of the caller ends all readers of a batch", async () => {
     const all = await pollMany("a", "b");

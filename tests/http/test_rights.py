@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -378,3 +379,29 @@ async def test_an_http_exception_refuses_with_its_status(
     assert call.many.refused == {"a": (status, code)}
     assert (await batch(routes, {"a": None}))["refused"] == {"a": {"status": status, "code": code}}
     assert not caplog.records
+
+
+async def test_a_refusal_of_one_stream_says_when_to_try_again(
+    streams: PersistentTextStreaming,
+) -> None:
+    """``refused`` has the ``Retry-After`` that the response for one stream has."""
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if stream.stream_id == "a":
+            raise HTTPException(429, headers={"Retry-After": "30"})
+        raise StoreUnavailable("away")
+
+    await streams.create("a")
+    await streams.create("b")
+    routes = streams.asgi(authorize=authorize)
+    refused = {
+        "a": {"status": 429, "code": "too_many_requests", "retry_after": "30"},
+        "b": {"status": 503, "code": "store_unavailable", "retry_after": "1"},
+    }
+    assert (await ask(routes, "/b")).headers["retry-after"] == "1"
+    assert (await batch(routes, {"a": None, "b": None}))["refused"] == refused
+    async with following(routes, {"a": None, "b": None}) as call:
+        await call.answered()
+    for name, refusal in refused.items():
+        event = json.dumps({"stream_id": name, **refusal})
+        assert f"event: refused\ndata: {event}\n\n".encode() in call.body

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,8 +42,8 @@ FOLLOW_HEADER: Final = "stream-follow"
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes: 64 offsets and 64 ids of 512 ASCII letters fit into it."""
 
-Refusal: TypeAlias = tuple[int, str]
-"""The status and the code of an event ``refused``."""
+Refusal: TypeAlias = Mapping[str, str | int]
+"""The fields of an event ``refused``, without the stream's id."""
 
 _log = logging.getLogger("inkstream")
 
@@ -50,8 +51,16 @@ _NO_FORMAT: Final = (
     "Many streams are served as text/event-stream or application/json: accept one of them, or name "
     "it: ?format=events or json."
 )
-_NOT_FOUND: Final = (404, "not_found")
-_UNCHECKED: Final = (503, "check_failed")
+
+
+def _refusal(status: int, code: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    refusal: dict[str, str | int] = {"status": status, "code": code}
+    after = Headers(headers).get("retry-after")
+    return refusal if after is None else refusal | {"retry_after": after}
+
+
+_NOT_FOUND: Final = _refusal(404, "not_found")
+_UNCHECKED: Final = _refusal(503, "check_failed", {"retry-after": "1"})
 """The refusal of a stream whose repeated permission check raised an unexpected error.
 
 After this refusal, clients ask for the stream again.
@@ -113,18 +122,19 @@ class FollowMany:
     wanted: Mapping[str, str | None]
 
 
-def _refusal(error: Exception, name: str) -> Refusal | None:
-    """Return the status and code that a response for one stream would have after this error.
+def _refusal_for(error: Exception, name: str) -> Refusal | None:
+    """Return what a response for one stream would say after this error.
 
     Return ``None`` for an unexpected error, which this function logs.
     """
     if isinstance(error, InkstreamError):
         problem = problem_for(error)
-        return problem.status_code, problem.code
+        return _refusal(problem.status_code, problem.code, problem.headers)
     if isinstance(error, HTTPException):
         status = error.status_code
         known = status in HTTPStatus.__members__.values()
-        return status, HTTPStatus(status).name.lower() if known else "refused"
+        code = HTTPStatus(status).name.lower() if known else "refused"
+        return _refusal(status, code, error.headers)
     _log.error("stream %r could not be opened or checked", name, exc_info=error)
     return None
 
@@ -158,19 +168,19 @@ class _Opening:
         except InvalidStreamId:
             self.refuse(name, _NOT_FOUND)
         except Exception as exc:
-            self.refuse(name, _refusal(exc, name) or (500, "internal"))
+            self.refuse(name, _refusal_for(exc, name) or _refusal(500, "internal"))
         else:
             if not self.fresh and follow.has_seen_end(reader):
                 reader.close()
-                self.refuse(name, (204, "ended"))
+                self.refuse(name, _refusal(204, "ended"))
                 return
             self.found[name] = reader, state, follow
             self.bundle.add(reader)
             self.news.append(_event("stream", {"stream_id": name, "offset": str(reader.offset)}))
 
     def refuse(self, name: str, refusal: Refusal) -> None:
-        self.refused[name] = status, code = refusal
-        self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
+        self.refused[name] = refusal
+        self.news.append(_event("refused", {"stream_id": name, **refusal}))
 
     async def check_again(self) -> bool:
         """Call ``allow`` again for all streams at once, and return ``True``."""
@@ -187,7 +197,7 @@ class _Opening:
             if not await allow(state):
                 self._lose(name, _NOT_FOUND)
         except Exception as exc:
-            self._lose(name, _refusal(exc, name) or _UNCHECKED)
+            self._lose(name, _refusal_for(exc, name) or _UNCHECKED)
 
     def _lose(self, name: str, refusal: Refusal) -> None:
         self.lost[name] = refusal
@@ -321,11 +331,8 @@ class ManyResponse(Response):
                 await connection.send(response_body(snapshot.parts(filter(None, pieces))))
             before = snapshot.end() + b", "
         end = before.removesuffix(b", ") + b'}, "refused": '
-        refused = {
-            name: {"status": status, "code": code}
-            for name, (status, code) in opening.refused.items()
-        }
-        await connection.send(response_body(end + json.dumps(refused).encode() + b"}", more=False))
+        refused = json.dumps(opening.refused).encode()
+        await connection.send(response_body(end + refused + b"}", more=False))
 
 
 class _Named:
