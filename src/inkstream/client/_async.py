@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 import anyio
@@ -18,12 +18,35 @@ from inkstream.client._stopping import stopped
 _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
 
 
+class _Items:
+    """Iterate over a reader's items. If a call is cancelled, no item is lost."""
+
+    def __init__(self, iterate: Callable[[bool], AsyncGenerator[Item, None]]) -> None:
+        self._iterate = iterate
+        self._items = iterate(True)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        try:
+            return await anext(self._items)
+        except anyio.get_cancelled_exc_class():
+            self._items = self._iterate(False)  # the cancellation has ended the old generator
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._items.aclose()
+
+
 class AsyncReader:
     """Follow one stream: text and JSON objects as they are committed, then its ``End``.
 
     Iterate with ``async for``. If the connection breaks or is silent, or the server restarts or
     answers ``429``, the reader waits and tries again. If you leave the loop early, a new loop
-    continues at the next item. To stop the answer, call ``stop``.
+    continues at the next item. If a timeout cancels ``anext``, the next ``anext`` of the same
+    iterator continues too, over a new connection. To stop the answer, call ``stop``.
 
     Args:
         http: The HTTP client. The reader uses its base URL, headers and ``auth`` for each request,
@@ -92,7 +115,7 @@ class AsyncReader:
         """How the stream ended; ``None`` until the iteration has reached the end."""
         return self._reading.end
 
-    async def __aiter__(self) -> AsyncGenerator[Item, None]:
+    def __aiter__(self) -> _Items:
         """Yield the items after the offset.
 
         Raises:
@@ -104,8 +127,12 @@ class AsyncReader:
             Unreachable: Nothing was received for ``patience_s``, or the server asks for a wait that
                 would exceed ``patience_s``.
         """
+        return _Items(self._iterate)
+
+    async def _iterate(self, is_new: bool) -> AsyncGenerator[Item, None]:
         reading = self._reading
-        reading.begin()
+        if is_new:
+            reading.begin()
         while not reading.over():
             await anyio.sleep(reading.backoff.pause())
             try:
@@ -138,20 +165,24 @@ class AsyncReader:
         """Wait for the end and return everything after the offset.
 
         If the server refuses the offset (``OffsetGone``), this method reads the stream again from
-        the start.
+        the start. If this call raises an error, or is cancelled, the offset stays, so you can call
+        it again.
 
         Raises:
             StreamNotFound, RequestRefused, PostUncertain, Unreachable: See ``__aiter__``.
         """
-        collected = Collected()
+        collected, offset = Collected(), self.offset
         while True:
             try:
                 async for item in self:
                     collected.take(item)
                 return collected.answer(self.offset)
             except OffsetGone:
-                collected = Collected()
+                collected, offset = Collected(), None
                 self._reading.offset = None
+            except BaseException:
+                self._reading.offset = offset
+                raise
 
     async def stop(self) -> None:
         """Cancel the stream for all readers. If the stream has ended, nothing changes.

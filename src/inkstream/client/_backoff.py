@@ -51,9 +51,9 @@ class Backoff:
         self._url = url
         self._patience_s = patience_s
         self._failures = 0
-        self._extra_s = 0.0
         self._reason = "no answer"
         self._heard_at = self._asked_at = time.monotonic()
+        self._busy_until = self._resume_at = 0.0
 
     def began(self) -> None:
         """Record that an iteration starts. The time before does not count as silence."""
@@ -73,14 +73,19 @@ class Backoff:
 
     def failed(self, reason: str, extra_s: float = 0.0) -> None:
         """Record that a request failed, or that a response ended early."""
-        if time.monotonic() - self._asked_at >= _LASTED_S:
+        now = time.monotonic()
+        if now - self._asked_at >= _LASTED_S:
             self._failures = 0
         self._failures += 1
-        self._extra_s = extra_s
+        limit = min(_LONGEST_S, self.base_s * 2.0 ** min(self._failures - 1, 10))
+        self._busy_until = now + extra_s
+        self._resume_at = self._busy_until + random.random() * limit
         self._reason = reason
 
     def pause(self) -> float:
         """Return how many seconds to wait before the next request; 0 if no request has failed.
+
+        A wait that the caller has cut short goes on, and does not begin again.
 
         Raises:
             Unreachable: Nothing was received for ``patience_s``, or the server asks for a wait that
@@ -88,8 +93,8 @@ class Backoff:
         """
         if not self._failures:
             return 0.0
-        limit = min(_LONGEST_S, self.base_s * 2.0 ** min(self._failures - 1, 10))
-        silent_s = time.monotonic() - self._heard_at
-        if self._patience_s is not None and silent_s + self._extra_s >= self._patience_s:
-            raise Unreachable(self._url, self._patience_s, self._reason, silent_s, self._extra_s)
-        return self._extra_s + random.random() * limit
+        now = time.monotonic()
+        silent_s, asked_s = now - self._heard_at, max(0.0, self._busy_until - now)
+        if self._patience_s is not None and silent_s + asked_s >= self._patience_s:
+            raise Unreachable(self._url, self._patience_s, self._reason, silent_s, asked_s)
+        return max(0.0, self._resume_at - now)

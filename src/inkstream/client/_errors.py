@@ -39,7 +39,7 @@ class Unreachable(InkstreamError, TimeoutError):
     def __init__(
         self, url: str, patience_s: float, reason: str, silent_s: float, asked_s: float
     ) -> None:
-        asks = f"and asks for a wait of {asked_s:.15g} s " if asked_s else ""
+        asks = f"and asks for a wait of {asked_s:.0f} s " if asked_s else ""
         super().__init__(
             f"{url} sent nothing for {silent_s:.0f} s {asks}(last: {reason}), which is longer than "
             f"patience_s = {patience_s:g}: iterate again to continue, or pass a larger patience_s"
@@ -50,8 +50,8 @@ class Unreachable(InkstreamError, TimeoutError):
 class PostUncertain(InkstreamError):
     """A POST was sent, and the server may or may not have accepted it.
 
-    Either the connection broke before the response began, or the server itself does not know
-    (``outcome_unknown``). If you iterate again, the reader repeats the POST, which may create a
+    Either the connection broke before the response began, or the caller abandoned the request, for
+    example by a timeout, or the server itself does not know (``outcome_unknown``). If you iterate again, the reader repeats the POST, which may create a
     second stream.
     """
 

@@ -94,6 +94,8 @@ class Reading:
         self._began_at = time.monotonic()
         self._saw_end = False
         self._snapshot = bytearray()
+        self._posting = False
+        """Whether a POST was sent whose response has not arrived."""
         self._asked: str | None = None
         """The offset in the request that was sent last."""
         self._gap_after: str | None = ""
@@ -119,7 +121,15 @@ class Reading:
         return f"{self.url}{separator}offset={quote(self.offset, safe='')}"
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request that is now sent."""
+        """Return the headers of a request that is now sent.
+
+        Raises:
+            PostUncertain: The caller abandoned an earlier POST before its response.
+        """
+        if self._posting:
+            self._posting = False
+            raise PostUncertain(self.url, "the request was abandoned")
+        self._posting = self.method == "POST"
         self.backoff.asked()
         self._asked = self.offset
         self._parser = EventParser()
@@ -137,6 +147,7 @@ class Reading:
         Raises:
             RequestRefused: The response to a POST has no stream id, so the reader could not go on.
         """
+        self._posting = False
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status != 200 or media_type != (_JSON if self._saw_end else _EVENTS):
             return False
@@ -244,6 +255,7 @@ class Reading:
         Raises:
             PostUncertain: A POST was sent, and the server may or may not have accepted it.
         """
+        self._posting = False
         if self.method == "POST" and not unsent:
             raise PostUncertain(self.url, reason)
         self.backoff.failed(reason)

@@ -138,20 +138,23 @@ class Reader:
         """Wait for the end and return everything after the offset.
 
         If the server refuses the offset (``OffsetGone``), this method reads the stream again from
-        the start.
+        the start. If this call raises an error, the offset stays, so you can call it again.
 
         Raises:
             StreamNotFound, RequestRefused, PostUncertain, Unreachable: See ``__iter__``.
         """
-        collected = Collected()
+        collected, offset = Collected(), self.offset
         while True:
             try:
                 for item in self:
                     collected.take(item)
                 return collected.answer(self.offset)
             except OffsetGone:
-                collected = Collected()
+                collected, offset = Collected(), None
                 self._reading.offset = None
+            except BaseException:
+                self._reading.offset = offset
+                raise
 
     def stop(self) -> None:
         """Cancel the stream for all readers. If the stream has ended, nothing changes.
