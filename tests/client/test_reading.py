@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from inkstream import End, OffsetGone, Status, StreamGone, StreamNotFound
 from inkstream.client import Answer, AsyncReader, PostUncertain, Reader, RequestRefused, Unreachable
 from inkstream.client._backoff import retry_after
+from inkstream.client._collected import Collected
 from inkstream.client._events import EventParser
 from inkstream.client._reading import Reading
 
@@ -146,6 +147,19 @@ def test_a_login_page_is_not_a_stream() -> None:
     assert not reading.accepts(200, {"content-type": "text/html"})
     with pytest.raises(RequestRefused, match="unexpected_content"):
         reading.refuse(200, {}, b"<form>")
+
+
+def test_a_json_log_may_contain_any_json() -> None:
+    """A client of the Durable Streams protocol may append values that are not objects."""
+    values: list[Any] = ["a", 1, None, [2, {"x": 3}], True, {"o": 1}]
+    offsets = [f"0000000007_{n:09}_q83v" for n in range(1, len(values) + 1)]
+    events = [event(offset, value) for offset, value in zip(offsets, values, strict=True)]
+    reading, items = after(None, b"".join(events) + event(f"{offsets[-1]}.end", END, "end"))
+    assert (items, reading.offset) == ([*values, ITEMS[2]], f"{offsets[-1]}.end")
+    collected = Collected()
+    for item in items:
+        collected.take(item)
+    assert collected.answer(None).parts == tuple(values)
 
 
 def test_an_event_without_a_message_raises() -> None:

@@ -51,8 +51,8 @@ class PostUncertain(InkstreamError):
     """A POST was sent, and the server may or may not have accepted it.
 
     Either the connection broke before the response began, or the caller abandoned the request, for
-    example by a timeout, or the server itself does not know (``outcome_unknown``). If you iterate again, the reader repeats the POST, which may create a
-    second stream.
+    example by a timeout, or the server itself does not know (``outcome_unknown``). If you iterate
+    again, the reader repeats the POST, which may create a second stream.
     """
 
     code = "post_uncertain"

@@ -35,7 +35,11 @@ from inkstream.client._errors import PostUncertain, RequestRefused
 from inkstream.client._events import Event, EventParser
 
 Item: TypeAlias = "str | Mapping[str, JSON] | End"
-"""A piece of text, a JSON object, or, at last, how the stream ended."""
+"""A piece of text, a JSON object, or, at last, how the stream ended.
+
+A JSON log may contain other JSON values too, if a client of the Durable Streams protocol appended
+them.
+"""
 
 CONNECT_S: Final = 6.0
 
@@ -188,7 +192,7 @@ class Reading:
             elif not is_new:
                 continue
             self.offset = event.id
-            if item is None:
+            if event.data is None:
                 continue
             self.backoff.moved()
             yield item
@@ -292,20 +296,14 @@ class Reading:
     def _invalid(self, detail: str) -> RequestRefused:
         return RequestRefused(self.url, 200, "invalid_event", detail)
 
-    def _item(self, event: Event) -> Item | None:
+    def _item(self, event: Event) -> Any:
         if not event.id:
             raise self._invalid(f"an event has no id: {event.data:.80}")
-        if event.data is None:
-            return None
         try:
-            value = json.loads(event.data)
-            if event.kind == "end":
-                return _end_of(value)
+            value = json.loads("null" if event.data is None else event.data)
+            return _end_of(value) if event.kind == "end" else value
         except (ValueError, LookupError, TypeError) as exc:
             raise self._invalid(f"{event.data:.80}") from exc
-        if event.kind == "message" and isinstance(value, str | dict):
-            return value
-        raise self._invalid(f"{event.kind}: {event.data:.80}")
 
 
 def _end_of(fields: Mapping[str, Any]) -> End:
