@@ -1,11 +1,11 @@
-"""The routes of ``asgi()`` send text and JSON, so they refuse to read a stream of bytes."""
+"""Only the Durable Streams protocol can read a byte stream, which has no messages."""
 
 from __future__ import annotations
 
 import pytest
 from starlette.requests import Request
 
-from inkstream import PersistentTextStreaming
+from inkstream import PersistentTextStreaming, StreamConflict, StreamNotFound
 from inkstream._types import StreamState
 from inkstream.formats import ai_sdk, ndjson
 from inkstream.http.response import StreamResponse
@@ -34,6 +34,23 @@ async def test_refused(streams: PersistentTextStreaming, log: str, format_: str)
     assert (call.status, call.code) == (409, "conflict")
     assert "text/plain" in call.json["detail"]
     assert b'"status": 409, "code": "conflict"' in (await follow_many(app, log)).body
+
+
+async def test_refused_in_python(streams: PersistentTextStreaming, log: str) -> None:
+    """G5: ``read`` and ``follow`` return no empty text for a stream that contains bytes."""
+    for call in (
+        streams.read(log),
+        streams.read_many([log]),
+        streams.wait(log),
+        anext(streams.follow(log)),
+        streams.follow(log, "now").check(),
+    ):
+        with pytest.raises(StreamConflict, match="text/plain"):
+            await call
+    with pytest.raises(StreamNotFound):
+        await streams.read(log, owner="ann")
+    with pytest.raises(StreamNotFound):
+        await anext(streams.follow(log, owner="ann"))
 
 
 @pytest.mark.parametrize("format_", [ai_sdk, ndjson])

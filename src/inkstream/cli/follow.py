@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from inkstream._errors import StreamNotFound
-from inkstream._types import End, Status, StreamId, StreamState
+from inkstream._types import End, Status, StreamId
 from inkstream.cli.database import database_option, json_option, open_store, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
 from inkstream.cli.output import is_terminal, printable, write_json, write_text
@@ -35,7 +35,6 @@ def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> 
 
 async def _follow(database: str, stream_id: str, offset: str | None, as_json: bool) -> int:
     async with open_streams(database) as streams:
-        _check_readable(await streams.engine.readers.state(StreamId(stream_id)))
         following = streams.follow(stream_id, offset)
         async with contextlib.aclosing(following):
             async for item in following:
@@ -47,14 +46,6 @@ async def _follow(database: str, stream_id: str, offset: str | None, as_json: bo
                 elif isinstance(item, str):
                     write_text(item)
         raise StreamNotFound(stream_id)
-
-
-def _check_readable(state: StreamState) -> None:
-    if state.counts_bytes:
-        raise click.ClickException(
-            f"stream {state.stream_id!r} contains {state.content_type}, not text: "
-            "read it over the Durable Streams protocol"
-        )
 
 
 def _ended(end: End, offset: str | None, as_json: bool) -> int:
@@ -83,13 +74,13 @@ def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
 
 
 async def _cat(database: str, stream_ids: tuple[str, ...], as_json: bool) -> int:
-    from inkstream.engine.readers import read_whole
+    from inkstream.engine.readers import read_whole, require_messages
     from inkstream.facade.handles import body_of
 
     async with open_store(database) as store:
         for name in stream_ids:
             stream_id = StreamId(name)
-            _check_readable((await store.read(stream_id, 0, 0)).state)
+            require_messages((await store.read(stream_id, 0, 0)).state)
             body = body_of(await read_whole(store, stream_id))
             if not as_json:
                 write_text(body.text)

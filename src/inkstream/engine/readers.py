@@ -10,6 +10,7 @@ from inkstream._errors import (
     OffsetGone,
     ShuttingDown,
     StoreUnavailable,
+    StreamConflict,
     StreamNotFound,
     TooManyReaders,
 )
@@ -204,6 +205,20 @@ class Readers:
         if not tail.readers:
             tail.without_readers_since = self._clock.monotonic()
             self._tails.detach(tail)
+
+
+def require_messages(state: StreamState) -> None:
+    """Raise ``StreamConflict`` for a byte stream, which has no messages.
+
+    Without this check, a reader would get an empty text, or wait for the end and get no text.
+    """
+    if state.counts_bytes:
+        raise StreamConflict(
+            state.stream_id,
+            state.status,
+            f"stream {state.stream_id!r} contains {state.content_type}, not messages: read it "
+            "over the Durable Streams protocol",
+        )
 
 
 async def read_whole(store: Store, stream_id: StreamId) -> list[Page]:

@@ -33,6 +33,7 @@ from inkstream._types import (
     StreamState,
 )
 from inkstream.engine.generation import Source
+from inkstream.engine.readers import require_messages
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
 from inkstream.facade.lifespan import Lifespan
 from inkstream.operations.describe import describe
@@ -324,24 +325,29 @@ class Calls(Lifespan):
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
+            StreamConflict: The stream contains bytes, not messages.
         """
         pages = await self.engine.readers.pages(StreamId(stream_id))
         if not belongs(pages[-1].state, owner, group):
             raise StreamNotFound(stream_id)
+        require_messages(pages[-1].state)
         return body_of(pages)
 
     async def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (with the owner and group given), by id."""
+        """Return the streams that exist (with the owner and group given), by id.
+
+        Raises:
+            StreamConflict: A stream contains bytes, not messages.
+        """
         check_names(owner=owner, group=group)
         ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
         found = await self.engine.readers.pages_of(ids)
-        return {
-            stream_id: body_of(pages)
-            for stream_id, pages in found.items()
-            if belongs(pages[-1].state, owner, group)
-        }
+        mine = {name: it for name, it in found.items() if belongs(it[-1].state, owner, group)}
+        for pages in mine.values():
+            require_messages(pages[-1].state)
+        return {stream_id: body_of(pages) for stream_id, pages in mine.items()}
 
     async def list(
         self,
@@ -446,6 +452,7 @@ class Calls(Lifespan):
 
         Raises (while iterating):
             StreamNotFound, OffsetGone, TooManyReaders, ShuttingDown
+            StreamConflict: The stream contains bytes, not messages.
         """
         check_names(owner=owner, group=group)
         if offset is not None and offset != "now":
@@ -464,6 +471,7 @@ class Calls(Lifespan):
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
+            StreamConflict: The stream contains bytes, not messages.
         """
         following = self.follow(stream_id, "now", owner=owner, group=group)
         async with contextlib.aclosing(following):

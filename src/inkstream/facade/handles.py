@@ -13,6 +13,7 @@ from inkstream._errors import ShuttingDown, StoreUnavailable, StreamNotFound
 from inkstream._types import JSON, End, Page, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderSentAway
+from inkstream.engine.readers import require_messages
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
@@ -169,14 +170,19 @@ class Following:
 
         Raises:
             StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders, ShuttingDown
+            StreamConflict: The stream contains bytes, not messages.
         """
         # If the store is unavailable, raise no error, because the iteration waits for the store.
         with contextlib.suppress(ReaderSentAway, StoreUnavailable):
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()
-            if not self._allow(reader.tail.state):
-                raise StreamNotFound(self._stream_id)
+            self._check(reader.tail.state)
             self._fix_now(reader)
+
+    def _check(self, state: StreamState) -> None:
+        if not self._allow(state):
+            raise StreamNotFound(self._stream_id)
+        require_messages(state)
 
     async def _follow(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         while True:
@@ -191,11 +197,9 @@ class Following:
 
     async def _follow_once(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         reader = await self._engine.readers.open(self._stream_id, self._offset)
-        if not self._allow(reader.tail.state):
-            reader.close()
-            raise StreamNotFound(self._stream_id)
-        self._fix_now(reader)
         try:
+            self._check(reader.tail.state)
+            self._fix_now(reader)
             while True:
                 for position, message in wire.joined(await reader.segments()):
                     self._move(reader, position)

@@ -13,6 +13,7 @@ from inkstream._errors import StreamConflict, StreamGone, StreamNotFound
 from inkstream._types import Page, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader
+from inkstream.engine.readers import require_messages
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.encoded import split_cursor
 from inkstream.http.formats import Format
@@ -150,16 +151,11 @@ class Follow:
         if not reader.tail.internal_id == state.internal_id == allowed.internal_id:
             reader.close()  # after the check, perhaps another user created a stream with this id
             raise StreamNotFound(self.stream_id)
-        if state.counts_bytes:
-            # This response sends messages, and a byte stream has none. So the client would wait for
-            # ever.
+        try:
+            require_messages(state)
+        except StreamConflict:
             reader.close()
-            raise StreamConflict(
-                self.stream_id,
-                state.status,
-                f"stream {self.stream_id!r} contains {state.content_type}, not messages: read it "
-                "over the Durable Streams protocol",
-            )
+            raise
         return state, reader
 
     def has_seen_end(self, reader: Reader) -> bool:

@@ -355,13 +355,18 @@ class PersistentTextStreaming:
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
+            StreamConflict: The stream contains bytes, not messages.
         """
         return self._call(lambda streams: streams.read(stream_id, owner=owner, group=group))
 
     def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (with the owner and group given), by id."""
+        """Return the streams that exist (with the owner and group given), by id.
+
+        Raises:
+            StreamConflict: A stream contains bytes, not messages.
+        """
         ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
 
@@ -406,6 +411,7 @@ class PersistentTextStreaming:
 
         Raises (when you call ``follow``, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, ShuttingDown
+            StreamConflict: The stream contains bytes, not messages.
         """
 
         async def follow(streams: streaming.PersistentTextStreaming) -> handles.Following:
@@ -448,6 +454,7 @@ class PersistentTextStreaming:
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
+            StreamConflict: The stream contains bytes, not messages.
         """
         return self._call(lambda streams: streams.wait(stream_id, owner=owner, group=group))
 
