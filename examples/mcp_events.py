@@ -50,8 +50,10 @@ class SessionEvents(EventStore):
 class ResumableSessions(StreamableHTTPSessionManager):
     """The SDK's manager reads ``event_store`` once for each session, and gets a new store."""
 
-    def __init__(self, app: Server[Any], streams: PersistentTextStreaming, group: str = "mcp"):
+    def __init__(
+        self, app: Server[Any], streams: PersistentTextStreaming, group: str = "mcp", **options: Any
+    ):
         self._new_store = lambda: SessionEvents(streams, group)
-        super().__init__(app, retry_interval=100)
+        super().__init__(app, retry_interval=100, **options)
 
     event_store = property(lambda self: self._new_store(), lambda self, store: None)

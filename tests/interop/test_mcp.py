@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from mcp.client.client import Client
 from mcp_types import CallToolResult, TextContent
@@ -78,6 +79,19 @@ async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
         async with asyncio.timeout(30):
             assert await count(client, 20, cut) == (steps(20), "counted to 20")
         assert len(proxy.targets) > asked[0], "the client did not reconnect"
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [("host", "evil.example", 421), ("origin", "https://evil.example", 403)],
+)
+async def test_a_page_of_another_site_is_refused(
+    server: Server, header: str, value: str, status: int
+) -> None:
+    """Without this check, a page of any site could reach a local server by DNS rebinding."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+        answer = await http.post("/mcp/", headers={header: value}, json={"jsonrpc": "2.0"})
+        assert answer.status_code == status
 
 
 async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Server) -> None:
