@@ -1,3 +1,5 @@
+"""Servers without a lifespan, as in docs/servers.md: the message in the log, and the workaround."""
+
 from __future__ import annotations
 
 import asyncio
