@@ -70,7 +70,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(marker.args[1 if SOAK else 0]))
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist's own hook reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of other tiers.
 
@@ -80,10 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
-        if "seed" not in getattr(item, "fixturenames", ()):
-            # The tests of a file share fixtures, such as a server, so one process runs them all.
-            # Tests with a ``seed`` share no fixtures, so several processes may run them.
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
