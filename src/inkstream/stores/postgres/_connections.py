@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +22,11 @@ from inkstream.stores.postgres._faults import (
     unreachable,
     without_frames,
 )
+from inkstream.stores.postgres._waits import ASK_S, SAY_AFTER_S, Waits
 
 _CLOSE_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
-_STATEMENT_S: Final = 30.0
+STATEMENT_S: Final = 30.0
 ANSWER_S: Final = 10.0
 """How many seconds a check of the schema waits, for example for a lock."""
 _TRIES: Final = 8
@@ -66,6 +68,7 @@ class Connections:
         max_connections: The maximum size of the store's own pool.
         migrate: The command that updates the schema, for error messages.
         on_condemned: Called when a server no longer accepts writes.
+        wait_s: How long a statement or a free connection is waited for.
     """
 
     def __init__(
@@ -74,12 +77,18 @@ class Connections:
         max_connections: int,
         migrate: str,
         on_condemned: Callable[[], None] = lambda: None,
+        wait_s: float = STATEMENT_S,
     ) -> None:
         self._address = source if isinstance(source, Address) else None
         self._pool = None if isinstance(source, Address) else source
         self._max_connections = max_connections
         self._migrate = migrate
         self._on_condemned = on_condemned
+        self._wait_s = wait_s
+        self._acquire_s = min(_ACQUIRE_S, wait_s)
+        self._waits = Waits()
+        self._holders: dict[Any, str | None] = {}
+        self._asking: set[asyncio.Task[None]] = set()
         self._open = False
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -137,11 +146,11 @@ class Connections:
         """Wait for permission to read, so that readers do not use every connection of the pool.
 
         Raises:
-            StoreUnavailable: For 10 s, other readers used all the connections for readers.
+            StoreUnavailable: Other readers used all the connections for readers for too long.
         """
         with self.under_way():
             try:
-                async with asyncio.timeout(_ACQUIRE_S):
+                async with asyncio.timeout(self._acquire_s):
                     await self._readers.acquire()
             except TimeoutError as exc:
                 raise StoreUnavailable(_NONE_FREE) from exc
@@ -155,7 +164,7 @@ class Connections:
         sql: str,
         *args: object,
         writing: bool,
-        timeout_s: float = _STATEMENT_S,
+        timeout_s: float = math.inf,
         inside: bool = False,
     ) -> Sequence[Sequence[Any]]:
         """Execute one statement and return its rows.
@@ -163,24 +172,50 @@ class Connections:
         After a deadlock or a serialization failure, the statement is sent again, 7 times at most.
         ``inside`` says that the caller is in ``under_way``, so that ``close`` waits for this call.
         """
+        loop = asyncio.get_running_loop()
         with contextlib.nullcontext() if inside else self.under_way():
             for attempt in range(1, _TRIES + 1):
                 async with self._connection() as connection:
+                    slow = loop.call_later(SAY_AFTER_S, self._find_holder, connection)
                     try:
                         rows: Sequence[Sequence[Any]] = await connection.fetch(
-                            sql, *args, timeout=timeout_s
+                            sql, *args, timeout=min(timeout_s, self._wait_s)
                         )
                         return rows
                     except DRIVER_ERRORS as exc:
                         if condemns(exc):
                             await self._condemn(connection)
-                        error = translate(exc, writing=writing, migrate=self._migrate)
+                        error = translate(
+                            exc,
+                            writing=writing,
+                            migrate=self._migrate,
+                            holder=self._holders.get(connection),
+                        )
                         if error is exc:
                             raise
                         if attempt == _TRIES or not is_retryable(exc):
                             raise error from exc
+                    finally:
+                        slow.cancel()
+                        if self._holders:
+                            self._holders.pop(connection, None)
                 await asyncio.sleep(random.uniform(0, 0.002 * 2**attempt))
             raise AssertionError("unreachable")
+
+    def _find_holder(self, waiting: Any) -> None:
+        async def ask() -> None:
+            with contextlib.suppress(NotRunning, *DRIVER_ERRORS), self.under_way():
+                assert self._pool is not None
+                # If every connection waits, the answer stays unknown.
+                async with self._pool.acquire(timeout=ASK_S) as asking:
+                    holder = await self._waits.holder(asking, waiting)
+                if waiting in self._holders:
+                    self._holders[waiting] = holder
+
+        self._holders[waiting] = None
+        task = asyncio.get_running_loop().create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     async def _condemn(self, connection: Any) -> None:
         """Close a connection and all others of its pool, because the server takes no writes.
@@ -199,7 +234,7 @@ class Connections:
         pool = self._pool
         assert pool is not None
         try:
-            connection = await pool.acquire(timeout=_ACQUIRE_S)
+            connection = await pool.acquire(timeout=self._acquire_s)
         except DRIVER_ERRORS as exc:
             if isinstance(exc, TimeoutError) and pool.get_size() == pool.get_max_size():
                 raise StoreUnavailable(_NONE_FREE) from without_frames(exc)

@@ -16,7 +16,8 @@ _OWN_FAULT: Final = ("22", "23", "42")
 _PREPARED: Final = frozenset({"26000", "42P05", "08P01"})
 _CONDEMNING: Final = ("25006", "57P", "0A000", "55000")
 _LOCKED: Final = (
-    "another session keeps a lock (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock')"
+    "another session keeps a lock (SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock')"
 )
 
 DRIVER_ERRORS: Final = (
@@ -70,12 +71,14 @@ def without_frames(exc: BaseException) -> BaseException:
     return exc
 
 
-def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
+def translate(
+    exc: Exception, *, writing: bool, migrate: str, holder: str | None = None
+) -> Exception:
     """Return the error to raise for a driver's error ``exc``.
 
     If ``exc`` shows a mistake in the code, return ``exc`` unchanged. ``writing`` says whether the
     statement was a write in its own transaction. ``migrate`` is the command that updates the
-    schema.
+    schema. ``holder`` says which session held a lock for which the statement waited.
     """
     code = sqlstate(exc)
     if code is None:
@@ -83,7 +86,7 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
             return exc
         if isinstance(exc, asyncpg.InterfaceError):  # the connection was closed already
             return StoreUnavailable(f"PostgreSQL cannot be reached: {exc}")
-        return _lost(exc, writing)
+        return _lost(exc, writing, holder)
     if code in _SCHEMA:
         return SchemaOutdated(f"the database lacks a part of inkstream's schema ({exc}): {migrate}")
     if code == "42501":
@@ -102,9 +105,9 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
             "it, add ?pooler=true to the URL"
         )
     if code == "55P03":
-        return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}; {_LOCKED}")
+        return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}; {holder or _LOCKED}")
     if code.startswith(_LOST_CLASS):
-        return _lost(exc, writing)
+        return _lost(exc, writing, holder)
     if code.startswith(_OWN_FAULT):
         return exc
     return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}")
@@ -119,9 +122,10 @@ def unreachable(exc: Exception, migrate: str) -> Exception:
     return translate(exc, writing=False, migrate=migrate)
 
 
-def _lost(exc: Exception, writing: bool) -> StoreUnavailable:
+def _lost(exc: Exception, writing: bool, holder: str | None) -> StoreUnavailable:
     if isinstance(exc, TimeoutError):
-        said = f"PostgreSQL did not answer in time: it is paused or overloaded, or {_LOCKED}"
+        why = holder or f"it is paused or overloaded, or {_LOCKED}"
+        said = f"PostgreSQL did not answer in time: {why}"
         return OutcomeUnknown(said) if writing else StoreUnavailable(said)
     if writing:
         return OutcomeUnknown(f"the connection to PostgreSQL was lost during a commit: {exc!r}")

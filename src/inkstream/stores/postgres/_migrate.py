@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from inkstream._errors import SchemaOutdated, StoreError
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._connections import ANSWER_S, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate, unreachable
+from inkstream.stores.postgres._waits import SAY_AFTER_S, Waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -292,6 +293,22 @@ async def limit_waits(connection: asyncpg.Connection[Any]) -> None:
     await connection.execute(f"SET LOCAL lock_timeout = '{ANSWER_S:.0f}s'")
 
 
+async def _find_holders(
+    address: Address, waiting: asyncpg.Connection[Any], found: list[str | None]
+) -> None:
+    """Every few seconds, put into ``found`` who holds the lock for which ``waiting`` waits."""
+    waits, pause_s = Waits(), SAY_AFTER_S
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, ANSWER_S / 3)
+        with suppress(*DRIVER_ERRORS):
+            asking = await connect(address)
+            try:
+                found[0] = await waits.holder(asking, waiting)
+            finally:
+                asking.terminate()
+
+
 @asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
     """Connect for a command, and convert the driver's errors to inkstream's."""
@@ -299,13 +316,18 @@ async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
         connection = await connect(address)
     except DRIVER_ERRORS as exc:
         raise unreachable(exc, migrate_hint(address)) from exc
+    holders: list[str | None] = [None]
+    asking = asyncio.create_task(_find_holders(address, connection, holders))
     try:
         try:
             yield connection
         finally:
+            asking.cancel()
+            await asyncio.wait([asking])
             await connection.close(timeout=_CLOSE_S)
     except DRIVER_ERRORS as exc:
-        error = translate(exc, writing=False, migrate=migrate_hint(address))
+        hint = migrate_hint(address)
+        error = translate(exc, writing=False, migrate=hint, holder=holders[0])
         if error is exc:
             raise
         raise error from exc

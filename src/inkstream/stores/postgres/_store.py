@@ -41,7 +41,7 @@ from inkstream.stores._share import share_of
 from inkstream.stores.postgres import _foreign, _locks, _rows
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._channel import Channel
-from inkstream.stores.postgres._connections import ANSWER_S, Connections, connect
+from inkstream.stores.postgres._connections import ANSWER_S, STATEMENT_S, Connections, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate, unreachable
 from inkstream.stores.postgres._migrate import VERSION, foreign_steps, migrate_hint, way_out
 from inkstream.stores.postgres._session import Session
@@ -96,6 +96,8 @@ class PostgresStore:
             that a worker is dead.
         max_connections: The maximum number of connections, without the connection that listens. If
             ``database`` is a pool, the pool's own maximum counts instead.
+        wait_s: How long a call may wait for PostgreSQL's answer before it raises
+            ``StoreUnavailable``. Some calls wait less.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class PostgresStore:
         schema: str | None = None,
         listener_url: str | None = None,
         max_connections: int = 5,
+        wait_s: float = STATEMENT_S,
     ) -> None:
         try:
             source: Address | Pool[Any] = (
@@ -124,7 +127,9 @@ class PostgresStore:
         self._schema = schema
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
-        self._connections = Connections(source, max_connections, self._migrate, self._condemned)
+        self._connections = Connections(
+            source, max_connections, self._migrate, self._condemned, wait_s
+        )
         self._direct = direct
         self._session: Session | None = None
         if direct is not None and not direct.pooler:
