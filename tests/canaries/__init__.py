@@ -52,8 +52,8 @@ CANARIES: Final = (
         "sync",
         "G1",
         "stores/sqlite/_store.py",
-        "Settings(self.path, synchronous, busy_s)",
-        'Settings(self.path, "off", busy_s)',
+        "Settings(self.path, synchronous, min(busy_s, wait_s))",
+        'Settings(self.path, "off", min(busy_s, wait_s))',
         "tests/conformance/test_sqlite_faults.py::test_a_failed_fsync_is_not_trusted_again",
     ),
     Canary(

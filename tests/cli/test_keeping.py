@@ -9,14 +9,19 @@ import os
 import pty
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from inkstream import PersistentTextStreaming
 from inkstream.cli.exits import Exit
+from inkstream.stores.sqlite._connection import lock_file
 from inkstream.stores.sqlite._locks import WritersLock
 from tests.cli.command import Shell
+
+CLOSED_S = 4.0
+"""In this time, a command on a busy machine starts, or ends after its last output."""
 
 
 @pytest.fixture
@@ -150,6 +155,36 @@ async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
             done = await shell.run(*command)
             assert done.code == 0, (command, done)
             assert "a thread waited" not in done.err, command
+
+
+@pytest.mark.usefixtures("three")
+async def test_a_command_says_for_which_lock_it_waits(shell: Shell) -> None:
+    """`rm` says at once which process has the lock, and waits no longer than `--wait`.
+
+    `cancel` of an ended stream and `follow` write nothing, and do not wait for the lock.
+    """
+    path = shell.folder / "streams.db"
+    lock = WritersLock(path)
+    await asyncio.to_thread(lock.acquire)
+    with contextlib.closing(lock):
+        file = lock_file(path).stat().st_ino
+        shown = f":{file} " in await asyncio.to_thread(Path("/proc/locks").read_text)
+        who = f"process {os.getpid()}" if shown else "another process or a slow disk"
+        async with shell.running("rm", "b", "--wait", "4") as process:
+            assert process.stderr is not None
+            began = time.monotonic()
+            said = (await process.stderr.readline()).decode()
+            assert f"waiting: {who} keeps the writers' lock" in said
+            waited_s = time.monotonic() - began
+            error = (await process.stderr.read()).decode()
+            assert error.startswith(f"inkstream: {who} keeps the writers' lock"), error
+            assert time.monotonic() - began < waited_s + 3 + CLOSED_S
+            assert await process.wait() == Exit.UNAVAILABLE
+        for command in ("cancel", "a"), ("follow", "a"):
+            began = time.monotonic()
+            done = await shell.run(*command)
+            assert (done.code, done.err) == (Exit.DONE, ""), command
+            assert time.monotonic() - began < 2 * CLOSED_S, command
 
 
 async def test_control_characters_are_escaped(

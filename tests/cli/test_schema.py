@@ -49,6 +49,23 @@ async def test_an_unmigrated_database_names_the_command(shell: Shell, url: str) 
     assert (await shell.run("ls")).code == Exit.DONE
 
 
+async def test_a_question_names_the_session_that_keeps_a_lock(shell: Shell, url: str) -> None:
+    """A command that waits for a lock says soon who has it, and ends after `--wait`."""
+    await shell.run("migrate")
+    stranger = await asyncpg.connect(url, server_settings={"application_name": "a stranger"})
+    await stranger.execute("BEGIN; LOCK TABLE inkstream.streams IN ACCESS EXCLUSIVE MODE")
+    who = f"session {stranger.get_server_pid()} (a stranger, idle in transaction) keeps a lock\n"
+    try:
+        for arguments in ["show", "any", "--wait", "3"], ["verify"]:
+            done = await shell.run(*arguments)
+            first, last = done.err.splitlines(keepends=True)
+            assert first == f"inkstream: waiting for PostgreSQL: {who}"
+            assert last.endswith(who)
+            assert done.code == Exit.UNAVAILABLE
+    finally:
+        await stranger.close()
+
+
 async def test_verify_reports_damage(shell: Shell, url: str) -> None:
     await shell.run("migrate")
     await execute(url, "DROP INDEX inkstream.heads_due")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from inkstream.cli.exits import errors_become_exits
 
 if TYPE_CHECKING:
-    from inkstream.abc import Store
+    from inkstream.abc import Notifier, Store
     from inkstream.facade.streaming import PersistentTextStreaming
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_WAIT: Final = "inkstream.wait_s"
 
 
 def _check(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -49,6 +52,24 @@ def database_option(command: F) -> F:
     )(command)
 
 
+def wait_option(command: F) -> F:
+    """Add the option `--wait`, which `open_streams` and `open_store` read from click's context."""
+    return click.option(
+        "--wait",
+        type=click.FloatRange(min=0.1),
+        metavar="SECONDS",
+        help="How long to wait for the database (SQLite: 10 s, PostgreSQL: 30 s).",
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.update({_WAIT: value}),
+    )(command)
+
+
+def _open(database: str) -> tuple[Store, Notifier]:
+    from inkstream.facade.databases import open_database
+
+    return open_database(database, wait_s=click.get_current_context().meta.get(_WAIT))
+
+
 def json_option(command: F) -> F:
     """Add the option `--json`, for output of one JSON object per line."""
     return click.option(
@@ -58,6 +79,7 @@ def json_option(command: F) -> F:
 
 def run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command's work on an event loop, and exit with the code that the work returns."""
+    logging.basicConfig(level=logging.WARNING, format="inkstream: %(message)s")
     with errors_become_exits():
         code = asyncio.run(work)
     raise SystemExit(int(code))
@@ -81,7 +103,7 @@ async def open_streams(
     from inkstream.facade.streaming import PersistentTextStreaming
 
     await _check_existence(database, create=create)
-    async with PersistentTextStreaming(database) as streams:
+    async with PersistentTextStreaming(_open(database)) as streams:
         yield streams
 
 
@@ -96,10 +118,9 @@ async def open_store(database: str, *, create: bool = False) -> AsyncIterator[St
         SchemaOutdated: The tables of the database are of another version.
     """
     from inkstream.engine.identity import new_worker
-    from inkstream.facade.databases import open_database
 
     await _check_existence(database, create=create)
-    store, _ = open_database(database)
+    store, _ = _open(database)
     await store.open(new_worker())
     try:
         yield store

@@ -7,7 +7,7 @@ import sys
 import click
 
 from inkstream._errors import StreamNotFound
-from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.database import database_option, json_option, open_streams, run, wait_option
 from inkstream.cli.exits import EPILOG, Exit, say
 from inkstream.cli.names import names_option
 from inkstream.cli.output import is_terminal, write_json
@@ -16,6 +16,7 @@ from inkstream.cli.output import is_terminal, write_json
 @click.command("cancel", epilog=EPILOG)
 @click.argument("stream_ids", metavar="ID...", nargs=-1, required=True)
 @database_option
+@wait_option
 @json_option
 def cancel(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
     """Stop streams of any process. The streams' text stays.
@@ -48,6 +49,7 @@ async def _cancel(database: str, stream_ids: tuple[str, ...], as_json: bool) -> 
 @names_option("Only streams of this {}.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @database_option
+@wait_option
 @json_option
 def rm(
     stream_ids: tuple[str, ...],

@@ -10,7 +10,14 @@ import click
 
 from inkstream._errors import StreamNotFound
 from inkstream._types import End, Status, StreamId
-from inkstream.cli.database import database_option, json_option, open_store, open_streams, run
+from inkstream.cli.database import (
+    database_option,
+    json_option,
+    open_store,
+    open_streams,
+    run,
+    wait_option,
+)
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
 from inkstream.cli.output import is_terminal, printable, write_json, write_text
 from inkstream.wire import end_object
@@ -20,6 +27,7 @@ from inkstream.wire import end_object
 @click.argument("stream_id", metavar="ID")
 @click.option("--offset", metavar="OFFSET", help="Continue from this offset, which --json printed.")
 @database_option
+@wait_option
 @json_option
 def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> None:
     """Print a stream's text as it arrives, until its end.
@@ -63,6 +71,7 @@ def _ended(end: End, offset: str | None, as_json: bool) -> int:
 @click.command("cat", epilog=EPILOG)
 @click.argument("stream_ids", metavar="ID...", nargs=-1, required=True)
 @database_option
+@wait_option
 @json_option
 def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
     """Print the stored text of streams, live or finished.

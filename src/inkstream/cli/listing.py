@@ -12,7 +12,7 @@ from collections.abc import Callable
 import click
 
 from inkstream._types import Status, StreamState
-from inkstream.cli.database import database_option, json_option, open_store, run
+from inkstream.cli.database import database_option, json_option, open_store, run, wait_option
 from inkstream.cli.exits import EPILOG, Exit, say
 from inkstream.cli.names import names_option
 from inkstream.cli.output import (
@@ -83,6 +83,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--cursor", help="Continue after the page that ended with this cursor.")
 @database_option
+@wait_option
 @json_option
 def command(
     owner: str | None,

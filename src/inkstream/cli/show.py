@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from inkstream._types import End, StreamId
-from inkstream.cli.database import database_option, json_option, open_store, run
+from inkstream.cli.database import database_option, json_option, open_store, run, wait_option
 from inkstream.cli.exits import EPILOG, Exit
 from inkstream.cli.output import age_text, printable, size_text, write_json, write_text
 from inkstream.operations.describe import describe
@@ -18,6 +18,7 @@ from inkstream.operations.description import ReaderCounts, StreamDescription, Wo
 @click.command("show", epilog=EPILOG)
 @click.argument("stream_id", metavar="ID")
 @database_option
+@wait_option
 @json_option
 def command(stream_id: str, database: str, as_json: bool) -> None:
     """Show the state of a stream, and why the stream makes no progress.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inkstream._types import Status
-from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.database import database_option, json_option, open_streams, run, wait_option
 from inkstream.cli.exits import EPILOG, exit_of, say
 from inkstream.cli.names import names_option
 from inkstream.cli.output import OutputFailed, is_terminal, size_text, write_bytes, write_text
@@ -36,6 +36,7 @@ _PROGRESS_S = 0.25
 @click.option("--takeover", is_flag=True, help="Continue --id after its writer died or let go.")
 @click.option("--tee", is_flag=True, help="Copy the input to standard output as well.")
 @database_option
+@wait_option
 @json_option
 def command(
     stream_id: str | None,

@@ -13,13 +13,15 @@ DEFAULT_DATABASE = "sqlite:///inkstream.db"
 _POSTGRES = ("postgresql", "postgres", "pgsql", "postgis")
 
 
-def open_database(database: Any) -> tuple[Store, Notifier]:
+def open_database(database: Any, *, wait_s: float | None = None) -> tuple[Store, Notifier]:
     """Return the store and the notifier of a database. Neither is open yet.
 
     Args:
         database: ``sqlite:///file.db`` (relative) or ``sqlite:////file.db`` (absolute),
             ``postgresql://…`` (also ``postgres://``, ``postgresql+asyncpg://``), ``memory://``, an
             ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL; or a store and a notifier.
+        wait_s: How long a call waits for a SQLite file or for PostgreSQL; the store's default if
+            ``None``.
 
     Raises:
         ValueError: The URL has another form.
@@ -27,13 +29,13 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
         ModuleNotFoundError: An extra is missing; the message names the extra.
     """
     try:
-        return _open(database)
+        return _open(database, {} if wait_s is None else {"wait_s": wait_s})
     except (ImportError, TypeError, ValueError) as exc:
         del database  # a traceback may show this variable, which contains the password
         raise exc.with_traceback(None) from None
 
 
-def _open(database: Any) -> tuple[Store, Notifier]:
+def _open(database: Any, wait: dict[str, Any]) -> tuple[Store, Notifier]:
     if isinstance(database, tuple):
         return _of_your_own(database)
     if isinstance(database, os.PathLike):
@@ -48,7 +50,7 @@ def _open(database: Any) -> tuple[Store, Notifier]:
         from inkstream.notifiers.sqlite import SQLiteNotifier
         from inkstream.stores.sqlite import SQLiteStore
 
-        sqlite = SQLiteStore(database)
+        sqlite = SQLiteStore(database, **wait)
         return sqlite, SQLiteNotifier(sqlite)
     if scheme == "memory":
         from inkstream.notifiers.local import LocalNotifier
@@ -57,7 +59,7 @@ def _open(database: Any) -> tuple[Store, Notifier]:
         memory = MemoryStore()
         return memory, LocalNotifier(f"memory-{id(memory.database)}")
     if is_postgres(database):
-        return _open_postgres(database)
+        return _open_postgres(database, wait)
     raise ValueError(
         f"{f'{scheme}://' if scheme else 'this'} is not the URL of a database that inkstream "
         "knows: use sqlite:///inkstream.db, postgresql://user@host/name, or memory://"
@@ -101,7 +103,7 @@ def _is_engine(database: object) -> bool:
     return hasattr(getattr(database, "url", None), "render_as_string")
 
 
-def _open_postgres(database: Any) -> tuple[Store, Notifier]:
+def _open_postgres(database: Any, wait: dict[str, Any]) -> tuple[Store, Notifier]:
     # Check the engine before the import. Otherwise the error would ask an application on SQLite to
     # install asyncpg.
     if _is_engine(database) and not is_postgres(str(database.url)):
@@ -118,5 +120,5 @@ def _open_postgres(database: Any) -> tuple[Store, Notifier]:
         raise ModuleNotFoundError(
             "PostgreSQL needs asyncpg: pip install 'inkstream[postgres]'", name="asyncpg"
         ) from exc
-    postgres = PostgresStore(database)
+    postgres = PostgresStore(database, **wait)
     return postgres, PostgresNotifier(postgres)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.stores.sqlite import _faults
-from inkstream.stores.sqlite._open_files import is_written_here
+from inkstream.stores.sqlite._open_files import is_written_here, other_writer
 
 T = TypeVar("T")
 
@@ -42,14 +42,15 @@ class Job(Generic[T]):
         """Return True to one caller only: this caller must run the job or give it up."""
         return self._claim.acquire(blocking=False)
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a caller of ``claim`` got True."""
+        return self._claim.locked()
+
     def expire(self) -> None:
         """Fail the job if it has not begun; call this on the job's event loop."""
         if self.claim() and not self.future.done():
-            self.future.set_exception(
-                StoreUnavailable(
-                    "another process or a slow disk keeps the writers' lock; try again"
-                )
-            )
+            self.future.set_exception(TimeoutError())
 
     def resolve(self, result: T | None, error: BaseException | None) -> None:
         """Return the outcome of the job to its event loop. The thread calls this."""
@@ -85,7 +86,10 @@ class ThreadJob(Job[T]):
 
 
 def run_from_thread(
-    jobs: queue.SimpleQueue[Job[Any] | None], job: ThreadJob[T], wait_s: float
+    jobs: queue.SimpleQueue[Job[Any] | None],
+    job: ThreadJob[T],
+    wait_s: float,
+    why: Callable[[], str],
 ) -> T:
     """Queue a job and block until it is done. After ``wait_s``, raise ``StoreUnavailable``."""
     jobs.put(job)
@@ -93,13 +97,16 @@ def run_from_thread(
         return job.outcome.result(wait_s)
     except TimeoutError:
         job.claim()  # a job that has not begun will now never begin
-        raise StoreUnavailable("another process or a slow disk keeps the writers' lock") from None
+        raise StoreUnavailable(why()) from None
 
 
-async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
+async def run(
+    jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float, why: Callable[[], str]
+) -> T:
     """Queue a job and wait for its outcome.
 
-    If the caller is cancelled before the job begins, the job never runs.
+    If the caller is cancelled before the job begins, the job never runs. ``why`` may block, and
+    returns why the job has not begun.
 
     Raises:
         StoreUnavailable: The job had not begun after ``wait_s`` seconds.
@@ -108,6 +115,8 @@ async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: flo
     jobs.put(job)
     try:
         return await job.future
+    except TimeoutError:
+        raise StoreUnavailable(await asyncio.to_thread(why)) from None
     except asyncio.CancelledError:
         job.claim()
         raise
@@ -133,14 +142,16 @@ def wrapped(exc: BaseException, path: Path, *, committing: bool = False) -> Base
 
 
 def _busy(exc: sqlite3.Error, path: Path) -> BaseException:
-    error = (
-        StoreUnavailable(
+    writer = other_writer(path)
+    if is_written_here(path):
+        error: BaseException = StoreUnavailable(
             f"{path}: a connection of this process's own is inside a transaction that writes. End "
             "that transaction first, or pass the connection (connection=). The first call on a "
             "file also creates the tables; `inkstream migrate` creates them earlier"
         )
-        if is_written_here(path)
-        else _faults.translate(exc, str(path))
-    )
+    elif writer is not None:
+        error = StoreUnavailable(f"{path}: process {writer} has not ended its transaction ({exc})")
+    else:
+        error = _faults.translate(exc, str(path))
     error.__cause__ = exc
     return error

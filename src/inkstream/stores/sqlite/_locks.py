@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote
 
 from inkstream._errors import StoreUnavailable
+from inkstream.stores.sqlite._open_files import other_holder, other_writer
 
 try:
     import fcntl
@@ -82,6 +83,8 @@ class WritersLock:
         self._database = database
         self._path = Path(f"{database}-inkstream-lock")
         self._descriptor: int | None = None
+        self.is_awaited = False
+        """Whether a thread waits for the lock in ``acquire``. Any thread may ask."""
 
     def acquire(self) -> None:
         """Wait for the lock without a time limit."""
@@ -90,7 +93,21 @@ class WritersLock:
         if self._descriptor not in _held:  # not yet opened, or closed in a forked child
             self._descriptor = _open(self._path, self._database)
         assert self._descriptor is not None
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self.is_awaited = True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        finally:
+            self.is_awaited = False
+
+    def why_taken(self) -> str:
+        """Return who keeps writers waiting, as far as the system shows this. The call blocks."""
+        holder = other_holder(self._path)
+        if holder is None:
+            writer = other_writer(self._database)
+            if writer is not None:
+                return f"{self._database}: process {writer} has not ended its transaction"
+        who = "another process or a slow disk" if holder is None else f"process {holder}"
+        return f"{who} keeps the writers' lock ({self._path})"
 
     def release(self) -> None:
         """Release the lock for the next writer."""

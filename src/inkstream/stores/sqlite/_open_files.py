@@ -48,8 +48,9 @@ def locks_here(path: Path) -> list[str] | None:
 
     Return ``None`` if this process does not have the file open, or if the system has no ``/proc``.
 
-    ``/proc/locks`` is not usable. Its devices and process ids differ from the results of ``stat``
-    and ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another container.
+    ``/proc/locks`` is usable only for messages. Its devices and process ids differ from the results
+    of ``stat`` and ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another
+    container.
     """
     found: list[str] | None = None
     for descriptor in descriptors_of(path) or ():
@@ -71,6 +72,31 @@ def is_written_here(path: Path) -> bool:
         fields[-2] == _WRITE_LOCK and "WRITE" in fields
         for fields in (line.split() for line in locks_here(Path(f"{path}-shm")) or ())
     )
+
+
+def other_holder(lock_file: Path) -> int | None:
+    """Return another process that has the ``flock`` on a file, as far as the system shows this."""
+    return _other(lock_file, "FLOCK", "0")
+
+
+def other_writer(path: Path) -> int | None:
+    """Return another process that writes to a database, as far as the system shows this."""
+    return _other(Path(f"{path}-shm"), "POSIX", _WRITE_LOCK)
+
+
+def _other(path: Path, kind: str, byte: str) -> int | None:
+    file = file_at(path)
+    if file is None:
+        return None
+    name = f"{os.major(file.device):02x}:{os.minor(file.device):02x}:{file.inode}"
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return None
+    for _, *what, pid, where, first, _ in (fields for fields in locks if len(fields) == 8):
+        if what == [kind, "ADVISORY", "WRITE"] and (where, first) == (name, byte):
+            return None if int(pid) == os.getpid() else int(pid)
+    return None
 
 
 _SUFFIXES = ("", "-wal", "-shm")

@@ -43,7 +43,10 @@ class ReadThreads:
                         raise
                 else:
                     self._threads.append(thread)
-        return await run(self.jobs, Job(call), wait_s)
+        return await run(self.jobs, Job(call), wait_s, self._why)
+
+    def _why(self) -> str:
+        return f"{self._settings.path}: other reads or a slow disk keep every reading thread busy"
 
     def close(self, until: float) -> bool:
         """End the threads after all queued jobs; return whether all ended before ``until``."""

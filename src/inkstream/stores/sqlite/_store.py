@@ -37,7 +37,7 @@ from inkstream.stores.sqlite._connection import (
 from inkstream.stores.sqlite._foreign_commits import ForeignCommits
 from inkstream.stores.sqlite._generation import Generations
 from inkstream.stores.sqlite._heads import Heads
-from inkstream.stores.sqlite._jobs import Job, ThreadJob, run, run_from_thread
+from inkstream.stores.sqlite._jobs import Job, ThreadJob
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
 from inkstream.stores.sqlite._open_files import FileId
 from inkstream.stores.sqlite._threads import Threads
@@ -66,8 +66,10 @@ class SQLiteStore:
             the process undoes no commit.
         readers: The maximum number of reading threads.
         wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``.
-            ``close`` waits as long for the store's threads.
-        busy_s: How long a call waits for another program that writes to the file.
+            ``close`` waits as long for the store's threads, but only a second if no call is left
+            and a thread waits for the writers' lock.
+        busy_s: How long a call waits for another program that writes to the file, if this is less
+            than ``wait_s``.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class SQLiteStore:
     ) -> None:
         self.path = database_path(path_or_url)
         self._wait_s = wait_s
-        self._settings = Settings(self.path, synchronous, busy_s)
+        self._settings = Settings(self.path, synchronous, min(busy_s, wait_s))
         self._readers = readers
         self._locks = WorkerLocks(self.path)
         self._host = ""
@@ -134,10 +136,10 @@ class SQLiteStore:
             return  # in a forked child: the threads and locks belong to the parent
 
         def finish() -> None:
-            # ``run`` gives up each job that has waited for ``wait_s``. So after ``until``, no
-            # queued job still waits for the threads.
+            # Each job that has waited for ``wait_s`` is given up. So after ``until``, no queued job
+            # still waits for the threads.
             until = time.monotonic() + self._wait_s
-            if not threads.close(until):
+            if not threads.close(until) and time.monotonic() >= until:
                 _log.warning(
                     "%s was closed while a thread waited for another process or a slow disk: "
                     "the thread goes on waiting",
@@ -257,7 +259,7 @@ class SQLiteStore:
             self._generations.basis(db)
             db.execute(SQL.beat, (worker, self._host, time.time(), said))
 
-        run_from_thread(threads.write.jobs, ThreadJob(beat), self._wait_s)
+        threads.write.run_from_thread(ThreadJob(beat), self._wait_s)
 
     async def roster(self) -> Roster:
         rows = await self._read(lambda db: db.execute(SQL.roster).fetchall(), None)
@@ -310,8 +312,8 @@ class SQLiteStore:
     ) -> T:
         if connection is not None:
             return self._run_inside(connection, call)
-        jobs = self._open_threads().write.jobs
-        return await run(jobs, Job(call, alone=alone), self._wait_s)
+        writer = self._open_threads().write
+        return await writer.run(Job(call, alone=alone), self._wait_s)
 
     async def _read(self, call: Callable[[sqlite3.Connection], T], connection: object | None) -> T:
         if connection is not None:
@@ -320,7 +322,7 @@ class SQLiteStore:
         if threads.write.suspect:
             # A failed commit may have left data in the write-ahead log that is not on the disk. The
             # next job of the write thread makes this data durable, before a reader sees it.
-            await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
+            await threads.write.run(Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 
     def _open_threads(self) -> Threads:

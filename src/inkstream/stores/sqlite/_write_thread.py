@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -10,12 +11,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.stores.sqlite import _connection, _faults, _forks, _holds
 from inkstream.stores.sqlite._connection import Settings
-from inkstream.stores.sqlite._jobs import Job, has_ended, wrapped
+from inkstream.stores.sqlite._jobs import Job, ThreadJob, has_ended, run, run_from_thread, wrapped
 from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.stores.sqlite._open_files import FileId, OpenFiles
 
@@ -27,7 +28,11 @@ _COMMIT_BYTES: Final = 12 << 10
 _WATCH_S: Final = 0.005
 _QUIET_WATCH_S: Final = 0.02
 _QUIET_AFTER_S: Final = 1.0
+_SAY_AFTER_S: Final = 1.0
+_SAY_AGAIN_S: Final = 60.0
+_COURTESY_S: Final = 1.0
 
+T = TypeVar("T")
 
 Watch = Callable[[sqlite3.Connection, FileId | None], bool]
 _log = logging.getLogger("inkstream")
@@ -38,6 +43,8 @@ class WriteThread:
 
     def __init__(self, settings: Settings) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._calls = 0
+        self._said_at = -_SAY_AGAIN_S
         self.suspect = False
         """True if a commit's outcome is unknown. Then reads must wait until another job has run."""
         self._settings = settings
@@ -60,6 +67,29 @@ class WriteThread:
         """Start the thread."""
         self._thread.start()
 
+    async def run(self, job: Job[T], wait_s: float) -> T:
+        """Run a job. If it waits for the lock for a second, log which process has the lock."""
+        slow = asyncio.get_running_loop().call_later(_SAY_AFTER_S, self._say, job)
+        self._calls += 1
+        try:
+            return await run(self.jobs, job, wait_s, self._lock.why_taken)
+        finally:
+            self._calls -= 1
+            slow.cancel()
+
+    def run_from_thread(self, job: ThreadJob[T], wait_s: float) -> T:
+        """Run a job, and block until it is done."""
+        return run_from_thread(self.jobs, job, wait_s, self._lock.why_taken)
+
+    def _say(self, job: Job[Any]) -> None:
+        now = time.monotonic()
+        if job.is_claimed or now < self._said_at + _SAY_AGAIN_S:
+            return
+        self._said_at = now
+        asyncio.get_running_loop().run_in_executor(
+            None, lambda: _log.warning("waiting: %s", self._lock.why_taken())
+        )
+
     def watch(self, call: Watch | None) -> None:
         """Run the function ``call`` on this thread every few milliseconds; with ``None``, stop.
 
@@ -75,7 +105,14 @@ class WriteThread:
         """End the thread after all queued jobs; return whether it ended before ``until``."""
         self._closing = True
         self.jobs.put(None)
-        return has_ended(self._thread, until)
+        at = time.monotonic() + _COURTESY_S
+        while not has_ended(self._thread, min(at, until)):
+            # Nothing is left to write, so a thread that waits for the lock need not get it. The
+            # thread closes its connection when the lock becomes free, or when the process ends.
+            if at >= until or (self._lock.is_awaited and not self._calls):
+                return False
+            at += 0.1
+        return True
 
     def park(self, until: float) -> bool:
         """Close the connection; return whether that was done before the deadline ``until``."""
