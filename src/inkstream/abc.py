@@ -195,8 +195,17 @@ class Store(Protocol):
         The result has at most ``query.limit`` states, and never the state of a stream that is gone.
         """
 
-    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+    async def delete(
+        self,
+        internal_ids: Sequence[int],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
+    ) -> int:
         """Delete streams of any status, with all their data. Return how many streams existed.
+
+        With ``due_before``, delete only the streams that ``tidy`` would delete at this time, and
+        return how many. No commit may come between this decision and the deletion.
 
         If a fork reads a stream's messages, the stream becomes ``gone``: no query finds the stream,
         and no new stream may have its id. The store keeps the messages of a gone stream until the

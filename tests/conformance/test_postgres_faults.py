@@ -432,7 +432,7 @@ async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
             async with other.transaction():
                 await other.execute(f"LOCK inkstream.{table} IN ACCESS EXCLUSIVE MODE")
                 for question in questions:
-                    with pytest.raises(StoreUnavailable, match="session .*keeps a lock"):
+                    with pytest.raises(StoreUnavailable, match=r"session .*keeps a lock"):
                         await question()
     finally:
         await other.close()

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from inkstream import PersistentTextStreaming
+from inkstream._types import Change, Group, StreamId
 from inkstream.wire import Offset
 from tests.durable.mount import JSON, TEXT, client_of
 from tests.http.asgi import ShiftedClock
@@ -68,6 +69,31 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
         answer = await client.put("/s", headers=JSON)
     assert answer.status_code == 201
     assert (await client.get("/s")).content == b"[]"
+
+
+async def test_a_renewal_in_the_last_moment_counts(
+    client: httpx.AsyncClient,
+    clock: ShiftedClock,
+    streams: PersistentTextStreaming,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A PUT does not delete a stream that another process renews just before the deletion."""
+    store = streams.engine.store
+    past = clock.wall() - 10  # PostgreSQL's own clock must have passed the expiry
+    monkeypatch.setattr(clock, "wall", lambda: past)
+    await client.put("/s", headers=TEXT | {"stream-ttl": "1"}, content=b"old")
+    monkeypatch.undo()
+    state = (await store.read(StreamId("s"), 0, 0)).state
+    delete = store.delete
+
+    async def renew_and_delete(*args: Any, **named: Any) -> int:
+        renewal = Change(internal_id=state.internal_id, due_at=clock.wall() + 60)
+        await store.commit([Group((renewal,))])
+        return await delete(*args, **named)
+
+    monkeypatch.setattr(store, "delete", renew_and_delete)
+    assert (await client.put("/s", headers=JSON)).status_code == 409
+    assert (await store.read(StreamId("s"), 0, 0)).state.internal_id == state.internal_id
 
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])

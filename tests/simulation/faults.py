@@ -127,9 +127,17 @@ class FaultyStore:
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         return await self._call(lambda: self.inner.find(query), writes=False, arrives=_nothing)
 
-    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+    async def delete(
+        self,
+        internal_ids: Sequence[int],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
+    ) -> int:
         return await self._call(
-            lambda: self.inner.delete(internal_ids), writes=True, arrives=_nothing
+            lambda: self.inner.delete(internal_ids, due_before=due_before),
+            writes=True,
+            arrives=_nothing,
         )
 
     async def heartbeat(

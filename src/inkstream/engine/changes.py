@@ -17,7 +17,6 @@ from inkstream._types import (
     Kind,
     NewStream,
     Outcome,
-    Query,
     Refused,
     Status,
     StreamId,
@@ -189,14 +188,12 @@ class Changes:
     async def delete_due(self, state: StreamState, now: float) -> bool:
         """Delete a stream if its stored state is due at ``now``; return whether it is deleted.
 
-        The store decides whether the stream is due, because another process may have moved the
-        stream's ``due_at`` since ``state`` was read. On PostgreSQL, the stream must be due by the
-        database's clock too, so a wrong clock of this host deletes no stream early.
+        The store decides whether the stream is due, in the transaction that deletes the stream,
+        because another process may move the stream's ``due_at`` at any moment. On PostgreSQL, the
+        stream must be due by the database's clock too, so a wrong clock of this host deletes no
+        stream early.
         """
-        query = Query(due_before=now, before=state.internal_id + 1, limit=1)
-        found = await self._store.find(query)
-        if found and found[0].internal_id == state.internal_id:
-            await self.delete([state])
+        if await self.delete([state], due_before=now):
             return True
         try:  # another operation may have deleted the stream just now
             page = await self._store.read(state.stream_id, 0, 0)
@@ -205,15 +202,21 @@ class Changes:
         return page.state.internal_id != state.internal_id
 
     async def delete(
-        self, states: Sequence[StreamState], *, connection: object | None = None
+        self,
+        states: Sequence[StreamState],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
     ) -> int:
         """Delete streams of any status; return how many of the streams existed.
 
-        The writers of the streams stop, and the readers of the streams get ``StreamNotFound``.
+        The writers of the streams stop, and the readers of the streams get ``StreamNotFound``. With
+        ``due_before``, pass one stream, which the store deletes only if it is due.
         """
         self._life.check()
-        deleted = await self._store.delete([s.internal_id for s in states], connection=connection)
-        if connection is None:
+        ids = [state.internal_id for state in states]
+        deleted = await self._store.delete(ids, due_before=due_before, connection=connection)
+        if connection is None and (deleted or due_before is None):
             for state in states:
                 tail = self._tails.get(state.stream_id)
                 if tail is not None and tail.internal_id == state.internal_id:

@@ -169,11 +169,13 @@ class Streams:
             if not self._live_of[state.owner]:
                 del self._live_of[state.owner]
 
-    def delete(self, internal_ids: Iterable[int]) -> int:
+    def delete(self, internal_ids: Iterable[int], due_before: float | None = None) -> int:
         deleted = 0
         for internal_id in internal_ids:
             stream = self._by_id.get(internal_id)
             if stream is None or stream.state.gone:
+                continue
+            if due_before is not None and not stream.is_due(due_before):
                 continue
             deleted += 1
             self._count_live(stream, -1)
@@ -248,10 +250,7 @@ class Streams:
         due = [
             stream.state.internal_id
             for stream in self._by_id.values()
-            if stream.state.due_at is not None
-            and stream.state.due_at <= now
-            and stream.state.status not in _LIVE
-            and not stream.state.gone
+            if stream.is_due(now) and not stream.state.gone
         ]
         self.delete(due[:DELETED_IN_A_STEP])
         rewritten = 0
@@ -290,6 +289,11 @@ class _Stream:
         self.merged = 0
         self.marks: dict[str, bytes] = {}
         self.forks = 0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the stream is due to be deleted."""
+        due_at = self.state.due_at
+        return due_at is not None and due_at <= now and self.state.status not in _LIVE
 
     def snapshot(self) -> StreamState:
         if self.state.tail != self.tail:

@@ -179,9 +179,15 @@ class MemoryStore:
         await asyncio.sleep(0)
         return states
 
-    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+    async def delete(
+        self,
+        internal_ids: Sequence[int],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
+    ) -> int:
         self._begin("delete", connection)
-        deleted = self._streams.delete(internal_ids)
+        deleted = self._streams.delete(internal_ids, due_before)
         await self._written("delete")
         return deleted
 

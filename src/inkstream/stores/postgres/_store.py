@@ -345,11 +345,20 @@ class PostgresStore:
         if self._identity not in (None, identity):
             raise TypeError(_ANOTHER)
 
-    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+    async def delete(
+        self,
+        internal_ids: Sequence[int],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
+    ) -> int:
         if connection is not None:
             await self._announce(internal_ids, connection)
-        args = (list(internal_ids),)
-        ((deleted,),) = await self._fetch("delete_streams", args, connection, writing=True)
+        ids = list(internal_ids)
+        name, args = (
+            ("delete_streams", (ids,)) if due_before is None else ("delete_due", (ids, due_before))
+        )
+        ((deleted,),) = await self._fetch(name, args, connection, writing=True)
         return int(deleted)
 
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:

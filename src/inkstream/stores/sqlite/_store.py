@@ -191,8 +191,14 @@ class SQLiteStore:
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         return await self._read(lambda db: _read.find(db, query), connection)
 
-    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
-        return await self._write(lambda db: _write.delete(db, internal_ids), connection)
+    async def delete(
+        self,
+        internal_ids: Sequence[int],
+        *,
+        due_before: float | None = None,
+        connection: object | None = None,
+    ) -> int:
+        return await self._write(lambda db: _write.delete(db, internal_ids, due_before), connection)
 
     async def heartbeat(
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None

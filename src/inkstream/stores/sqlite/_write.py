@@ -352,12 +352,12 @@ def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None
         db.execute(statement, fields[at : at + width])
 
 
-def delete(db: Database, internal_ids: Sequence[int]) -> int:
-    """Delete streams; return how many of them existed."""
+def delete(db: Database, internal_ids: Sequence[int], due_before: float | None = None) -> int:
+    """Delete streams; return how many of them existed. See ``Store.delete``."""
     deleted = 0
     removed_live = False
     for internal_id in internal_ids:
-        row = db.execute(SQL.is_deletable, (internal_id,)).fetchone()
+        row = db.execute(SQL.is_deletable, (internal_id, due_before)).fetchone()
         if row is None:
             continue
         deleted += 1

@@ -178,9 +178,11 @@ ON CONFLICT DO UPDATE SET value = excluded.value;
 INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: is_deletable
--- Whether a stream has forks. There is no row if the stream does not exist or is gone.
+-- Whether a stream has forks. There is no row if the stream does not exist or is gone. If the second
+-- value is a time, there is also no row if the stream is live, or is not due at this time.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
-FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
+FROM inkstream_streams s WHERE s.internal_id = ?1 AND NOT s.gone
+    AND (?2 IS NULL OR (s.due_at <= ?2 AND s.status NOT IN ('pending', 'streaming')));
 
 -- name: set_gone
 -- Mark a stream as gone: it is kept only for its forks.

@@ -212,6 +212,18 @@ class ExpiryTests(StoreHarness):
         await tidied(store, NOW + 10**9)
         assert (await state_of(store)).ttl_s == 10.0
 
+    @pytest.mark.parametrize("status", list(Status))
+    async def test_delete_only_what_is_due(self, store: Store, status: Status) -> None:
+        """``delete`` with ``due_before`` deletes exactly the streams that ``tidy`` would delete."""
+        state = await stream_in(store, status, append=piece("text"))
+        mortal = status not in (Status.PENDING, Status.STREAMING)
+        assert await store.delete([state.internal_id], due_before=NOW) == 0
+        await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 10))
+        assert await store.delete([state.internal_id], due_before=NOW + 9) == 0
+        assert await messages_in(store) == ["text"]
+        assert await store.delete([state.internal_id, 10**12], due_before=NOW + 11) == mortal
+        assert len(await store.find(Query())) == (not mortal)
+
     async def test_many_are_deleted_in_the_end(self, store: Store) -> None:
         for number in range(130):
             due_at = NOW + 100 if number % 10 == 0 else NOW
