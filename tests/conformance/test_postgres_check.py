@@ -78,6 +78,8 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
         (f"DELETE FROM live WHERE internal_id = {LIVE} AND position = 2", "a gap between"),
         (f"DELETE FROM live WHERE internal_id = {LIVE} AND position = 4", "its tail is 6"),
         (f"DELETE FROM live WHERE internal_id = {LIVE} AND position = 0", "begin at 2, not at 0"),
+        ("UPDATE live SET payload = set_byte(payload, 0, 255)", "is not UTF-8 at byte 0"),
+        ("UPDATE segments SET payload = set_byte(payload, 0, 255)", "is not UTF-8 at byte 0"),
         (f"UPDATE live SET count = 3 WHERE internal_id = {LIVE} AND position = 2", "an overlap"),
         (f"UPDATE live SET count = 1 WHERE internal_id = {LIVE} AND position = 4", "says 1 mes"),
         (f"UPDATE live SET payload = 'x' WHERE internal_id = {LIVE} AND position = 2", "has 1"),

@@ -53,7 +53,7 @@ def verify(database: str, as_json: bool) -> None:
     needs. It needs the right to create a schema: it creates a schema to compare with, and then
     rolls back. On SQLite it checks the version of the tables. If the tables are as needed,
     the command compares each stream's messages with the stream's state: positions without gaps,
-    sizes, and the end. The application may run at the same time.
+    sizes, the end, and whether the text is UTF-8. The application may run at the same time.
     """
 
     async def work() -> int:

@@ -1,4 +1,4 @@
-"""Checks that a segment's count, size and index agree, and that a stream's runs are valid."""
+"""Checks that a segment's count, text and index agree, and that a stream's runs are valid."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from inkstream import wire
 from inkstream._runs import MAX_RUNS, is_generation, load_runs
 
 
-def index_fault(count: int, size: int, index: bytes) -> str | None:
-    """Return what is wrong with a segment, or ``None`` if count, size and index agree.
+def segment_fault(count: int, payload: bytes, index: bytes) -> str | None:
+    """Return what is wrong with a segment, or ``None`` if count, payload and index agree.
 
     A segment of a byte stream has no index. Its count and its size must be equal.
     """
+    size = len(payload)
     if not index:
         return None if count == size else f"says {count} bytes and has {size}"
     if index[-1] >= 128:
@@ -24,6 +25,10 @@ def index_fault(count: int, size: int, index: bytes) -> str | None:
         return f"says {count} messages and has {len(lengths)}"
     if sum(lengths) != size:
         return f"says {sum(lengths)} bytes and has {size}"
+    try:
+        payload.decode()
+    except UnicodeDecodeError as exc:
+        return f"is not UTF-8 at byte {exc.start}"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 
 from inkstream._types import Status
-from inkstream.stores._check import index_fault, run_faults
+from inkstream.stores._check import run_faults, segment_fault
 from inkstream.stores.postgres._address import Address, in_schema, schema_name
 from inkstream.stores.postgres._migrate import connected, limit_waits
 
@@ -25,7 +25,7 @@ ORDER BY 1
 """
 
 _SEGMENTS: Final = """
-SELECT internal_id, position, count, octet_length(payload) AS size, idx FROM (
+SELECT internal_id, position, count, payload, idx FROM (
     SELECT internal_id, position, count, payload, idx FROM inkstream.segments
     UNION ALL
     SELECT internal_id, position, count, payload, idx FROM inkstream.live
@@ -40,9 +40,11 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""After this many faults, the check of streams stops, because every stream may have a fault."""
+"""After this many faults, the check stops, because every segment may have a fault."""
 
-_BATCH: Final = 500
+_STREAMS_IN_A_BATCH: Final = 500
+_SEGMENTS_IN_A_BATCH: Final = 32
+"""Most segments have at most 64 KiB, but a segment with a single long message may have more."""
 
 
 @dataclass(slots=True)
@@ -54,13 +56,18 @@ class _Stored:
     size: int = 0
     faults: list[str] = field(default_factory=list)
 
+    def note(self, fault: str) -> None:
+        """Add a fault, unless there are so many already that the check will stop."""
+        if len(self.faults) < _MOST:
+            self.faults.append(fault)
+
 
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     """Compare each stream's segments with the stream's state; return a list of faults.
 
     The check finds gaps and overlaps between segments, wrong sizes and indexes, wrong runs, and
-    ends that do not fit the status. The check reads one snapshot of the database: the index of each
-    segment, but not the segment's text. Writers may run during the check.
+    ends that do not fit the status, and text that is not UTF-8. The check reads one snapshot of the
+    database. Writers may run during the check.
 
     Raises:
         SchemaOutdated: The database does not have inkstream's schema.
@@ -75,30 +82,36 @@ async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await limit_waits(connection)
-        stored = _sums(_rows(connection, in_schema(_SEGMENTS, schema)))
-        here = await anext(stored, None)
-        async for row in _rows(connection, in_schema(_STREAMS, schema)):
-            sums = _Stored()
-            while here is not None and here[0] <= row["internal_id"]:
-                if here[0] == row["internal_id"]:
-                    sums = here[1]
-                else:
-                    faults.append(f"segments of no stream: internal id {here[0]}")
-                here = await anext(stored, None)
-            name = f"stream {row['stream_id']!r} ({row['internal_id']})"
-            faults += [f"{name}: {fault}" for fault in _faults(row, sums)]
-            if len(faults) > _MOST:
-                return [*faults[:_MOST], "and more"]
-        while here is not None:
-            faults.append(f"segments of no stream: internal id {here[0]}")
-            here = await anext(stored, None)
-        for (internal_id,) in await connection.fetch(in_schema(_LOST_MARKS, schema)):
-            faults.append(f"marks of no stream: internal id {internal_id}")
+        async for fault in _found(connection, schema):
+            faults.append(fault)
+            if len(faults) >= _MOST:
+                return [*faults, "and more"]
     return faults
 
 
-async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[Any]:
-    async for row in connection.cursor(sql, prefetch=_BATCH):
+async def _found(connection: asyncpg.Connection[Any], schema: str) -> AsyncIterator[str]:
+    segments = _rows(connection, in_schema(_SEGMENTS, schema), _SEGMENTS_IN_A_BATCH)
+    stored = _sums(segments)
+    here = await anext(stored, None)
+    async for row in _rows(connection, in_schema(_STREAMS, schema), _STREAMS_IN_A_BATCH):
+        sums = _Stored()
+        while here is not None and here[0] <= row["internal_id"]:
+            if here[0] == row["internal_id"]:
+                sums = here[1]
+            else:
+                yield f"segments of no stream: internal id {here[0]}"
+            here = await anext(stored, None)
+        for fault in _faults(row, sums):
+            yield f"stream {row['stream_id']!r} ({row['internal_id']}): {fault}"
+    while here is not None:
+        yield f"segments of no stream: internal id {here[0]}"
+        here = await anext(stored, None)
+    for (internal_id,) in await connection.fetch(in_schema(_LOST_MARKS, schema)):
+        yield f"marks of no stream: internal id {internal_id}"
+
+
+async def _rows(connection: asyncpg.Connection[Any], sql: str, batch: int) -> AsyncIterator[Any]:
+    async for row in connection.cursor(sql, prefetch=batch):
         yield row
 
 
@@ -113,12 +126,12 @@ async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
             internal_id, sums = row["internal_id"], _Stored(row["position"], row["position"])
         if row["position"] != sums.end:
             what = "a gap" if row["position"] > sums.end else "an overlap"
-            sums.faults.append(f"{what} between positions {sums.end} and {row['position']}")
-        fault = index_fault(row["count"], row["size"], row["idx"])
+            sums.note(f"{what} between positions {sums.end} and {row['position']}")
+        fault = segment_fault(row["count"], row["payload"], row["idx"])
         if fault is not None:
-            sums.faults.append(f"the segment at {row['position']} {fault}")
+            sums.note(f"the segment at {row['position']} {fault}")
         sums.end = row["position"] + row["count"]
-        sums.size += row["size"]
+        sums.size += len(row["payload"])
     if internal_id is not None:
         yield internal_id, sums
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from inkstream._types import Status
-from inkstream.stores._check import index_fault, run_faults
+from inkstream.stores._check import run_faults, segment_fault
 from inkstream.stores.sqlite import _rows
 from inkstream.stores.sqlite._connection import SCHEMA, SQL, Settings, connect, database_path
 from inkstream.stores.sqlite._jobs import wrapped
@@ -72,16 +72,6 @@ def _missing(db: sqlite3.Connection) -> list[tuple[str]]:
         return sorted({*model.execute(names)} - {*db.execute(names)})
 
 
-def _text_fault(payload: bytes, index: bytes) -> str | None:
-    """Return what is wrong with a segment's text. A segment without an index has no text."""
-    if index:
-        try:
-            payload.decode()
-        except UnicodeDecodeError as exc:
-            return f"is not UTF-8 at byte {exc.start}"
-    return None
-
-
 def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
     internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row[:11]
     live = db.execute(SQL.checked_chain, (last_live, internal_id)).fetchall()[::-1]
@@ -94,7 +84,7 @@ def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
         if position != at:
             what = "a gap" if position > at else "an overlap"
             yield f"{what} between positions {at} and {position}"
-        fault = index_fault(count, len(payload), index) or _text_fault(payload, index)
+        fault = segment_fault(count, payload, index)
         if fault is not None:
             yield f"the segment at {position} {fault}"
         at = position + count
