@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from inkstream import wire
+from inkstream import PersistentTextStreaming, wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
 from inkstream._types import Change, Committed, Group, NewStream, Query, StreamId, StreamState
 from inkstream.stores.postgres import (
@@ -436,6 +437,40 @@ async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
                         await question()
     finally:
         await other.close()
+
+
+@pytest.mark.parametrize("what", ["a standby", "read-only"])
+async def test_a_server_that_takes_no_writes_is_read(
+    own: postgres_server.OwnServer, url: str, what: str
+) -> None:
+    """G12: on such a server an application starts, reads and follows, but creates nothing."""
+    standby = await asyncio.to_thread(own.standby) if what == "a standby" else None
+    if standby is not None:
+        there = standby.url_of(urlsplit(url).path[1:])
+    else:
+        there = f"{url}&options=-c%20default_transaction_read_only%3Don"
+    try:
+        async with PersistentTextStreaming(url) as writing:
+            await writing.create("s")
+            async with writing.write("s") as writer:
+                await writer.append("first ")
+                await writer.flush()
+                if standby is not None:
+                    await own.caught_up(standby)
+                # Several times, because the first refused write closes connections at any moment.
+                for n in range(3):
+                    async with PersistentTextStreaming(there) as streams:
+                        following = streams.follow("s")
+                        assert await anext(following) == "first " + "more " * n
+                        with pytest.raises(StoreUnavailable, match="takes no writes"):
+                            await streams.create("t")
+                        await writer.append("more ")
+                        async with asyncio.timeout(20):
+                            assert await anext(following) == "more "
+                        await following.aclose()
+    finally:
+        if standby is not None:
+            standby.destroy()
 
 
 async def test_a_server_that_cannot_be_reached() -> None:

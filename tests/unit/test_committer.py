@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -305,6 +306,28 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
             await worker.streams.cancel("s")
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "cancelled"
+
+
+@in_virtual_time
+async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A start tries its claim again and again. Each attempt must not look like a new outage."""
+
+    async def refuse(*args: Any, **options: Any) -> Any:
+        raise StoreUnavailable("read-only")
+
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        writes = worker.store.commit
+        worker.store.commit = refuse  # type: ignore[method-assign]
+        source = ScriptedSource()
+        worker.streams.start("s", source)
+        await asyncio.sleep(20)
+        worker.store.commit = writes  # type: ignore[method-assign]
+        await source.send("text")
+        await source.finish()
+        await worker.streams.wait("s")
+    events = [getattr(record, "event", None) for record in caplog.records]
+    assert events.count("store_away") == events.count("store_back") == 1
 
 
 @in_virtual_time

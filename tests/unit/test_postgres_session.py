@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
+
 from inkstream.stores.postgres._session import Session
 
 
 class Connection:
     closed = False
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
 
     def add_termination_listener(self, listener: object) -> None:
         pass
@@ -25,6 +30,7 @@ class Connection:
 
     async def close(self, timeout: float) -> None:
         self.closed = True
+        self.ended.set()
 
 
 async def nothing(connection: object = None) -> None:
@@ -46,6 +52,29 @@ async def test_no_connection_is_left_by_a_close_during_a_reconnect() -> None:
     session.renew()
     await (await closing)
     assert [connection.closed for connection in made] == [True, True]
+
+
+async def test_a_connection_that_is_replaced_during_an_attach() -> None:
+    """The session may replace a connection, because its server takes no writes, at any moment."""
+    made: list[Any] = []
+    attached: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def connect() -> Any:
+        made.append(Connection())
+        return made[-1]
+
+    async def on_connect(connection: Any) -> None:
+        if connection is made[0]:
+            session.renew()
+            await connection.ended.wait()
+            raise asyncpg.InternalClientError("the connection was closed during a statement")
+        attached.set_result(connection)
+
+    session = Session(connect, nothing, nothing)
+    await session.open()
+    await session.attach(on_connect)
+    assert await asyncio.wait_for(attached, 5) is made[1]
+    await session.close()
 
 
 async def test_no_connection_is_left_by_a_cancelled_open() -> None:

@@ -63,6 +63,7 @@ class Committer:
     def __init__(self, core: Core, notifier: Notifier) -> None:
         self.room = SharedRoom(core.limits.buffers_bytes)
         self.away_since: float | None = None
+        self._outage_at: float | None = None  # of the first failed commit since the last success
         self.committed_at = 0.0
         self._store = core.store
         self._clock = core.clock
@@ -149,9 +150,9 @@ class Committer:
             self._failed(OutcomeUnknown(str(exc)), parties)
             return
         self.committed_at = ended = self._clock.monotonic()
-        if self.away_since is not None:
-            self._observer.store_back(ended - self.away_since)
-            self.away_since = None
+        if self._outage_at is not None:
+            self._observer.store_back(ended - self._outage_at)
+            self.away_since = self._outage_at = None
         self._away_tries = 0
         woken = self._settle(parties, outcomes)
         self._observer.committed(ended - started, groups)
@@ -191,6 +192,8 @@ class Committer:
         now = self._clock.monotonic()
         if self.away_since is None:
             self.away_since = now
+        if self._outage_at is None:
+            self._outage_at = now
             self._observer.store_away(exc)
         self._observer.store_failed(exc)
         again = {party: None for party, _ in parties if party.failed(exc)}

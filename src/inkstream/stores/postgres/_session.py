@@ -72,16 +72,19 @@ class Session:
         """Call ``on_connect`` with the current connection now, and with every new connection.
 
         If ``on_connect`` fails on the current connection, ``attach`` raises the error, and nothing
-        is attached. If ``on_connect`` fails on a later connection, the session replaces that
-        connection.
+        is attached. If ``on_connect`` fails on a later connection, or because the session replaces
+        the current connection meanwhile, the session calls ``on_connect`` with the next one.
         """
         self._on_connect.append(on_connect)
-        if self._connection is not None:
+        connection = self._connection
+        if connection is not None:
             try:
-                await on_connect(self._connection)
-            except BaseException:
-                self.forget(on_connect)
-                raise
+                await on_connect(connection)
+            except BaseException as exc:
+                is_lost = self._lost.is_set() or self._connection is not connection
+                if not (is_lost and isinstance(exc, DRIVER_ERRORS)):
+                    self.forget(on_connect)
+                    raise
 
     async def detach(
         self,
