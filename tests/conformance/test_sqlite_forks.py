@@ -207,3 +207,52 @@ def test_a_connection_closed_before_the_fork(path: Path) -> None:
             os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
     assert stored(path, "child") == ""
+
+
+INSIDE = """
+import _sqlite3, ctypes, os, signal, sys, threading
+from inkstream import StoreUnavailable
+from inkstream.stores.sqlite import _forks
+from inkstream.sync import PersistentTextStreaming
+
+_forks._PROBE_S = 0.5
+library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
+library.sqlite3_mutex_alloc.restype = ctypes.c_void_p
+inside = threading.Event()
+
+
+def allocate():
+    mutex = ctypes.c_void_p(library.sqlite3_mutex_alloc(3))  # SQLITE_MUTEX_STATIC_MEM
+    library.sqlite3_mutex_enter(mutex)
+    inside.set()
+    threading.Event().wait()
+
+
+threading.Thread(target=allocate, daemon=True).start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    try:
+        PersistentTextStreaming(sys.argv[1]).create("s")
+    except StoreUnavailable as error:
+        os.write(1, str(error).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+
+
+def test_fork_inside_the_allocator(tmp_path: Path) -> None:
+    """If a thread of the application is inside SQLite during the fork, the child gets an error.
+
+    Without this error, every call of SQLite in the child would hang for ever.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", INSIDE, f"sqlite:///{tmp_path / 'f.db'}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert "a thread was inside SQLite during the fork" in done.stdout, done.stderr

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
 from inkstream.stores._sql import load
 from inkstream.stores.sqlite import _holds
-from inkstream.stores.sqlite._forks import check_inherited, check_locked
+from inkstream.stores.sqlite._forks import check_inherited, check_locked, check_usable
 from inkstream.stores.sqlite._open_files import LastOpened
 
 SQL: Final = load(__package__, "queries.sql")
@@ -149,10 +149,12 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
     """Return a connection for the calling thread only.
 
     Raises:
-        StoreUnavailable: The file was open when this process was forked, or the file was replaced
-            but its old write-ahead log was not removed, or the file cannot have such a log.
+        StoreUnavailable: The file was open when this process was forked, or a thread was inside
+            SQLite; or the file was replaced but its old write-ahead log was not removed; or the
+            file cannot have such a log.
         sqlite3.Error: The file does not exist, or SQLite cannot open it.
     """
+    check_usable()
     check_inherited(settings.path)
     settings.place.check()
     # Do not create the file here: there must be an error if the file was deleted while in use.

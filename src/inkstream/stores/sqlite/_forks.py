@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ except ImportError:  # Windows, which has no fork either
 _log = logging.getLogger("inkstream")
 
 _PARK_S: Final = 1.0
+_PROBE_S: Final = 5.0
 
 
 class Gate:
@@ -102,6 +104,10 @@ remove the write-ahead log that the parent still uses.
 """
 
 
+_is_usable = True
+"""False in a forked child until a call of SQLite has returned there."""
+
+
 def register(parkable: Parkable) -> None:
     """Call ``parkable.park`` before every fork, until ``forget`` is called with ``parkable``."""
     _parkable.add(parkable)
@@ -131,7 +137,8 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _one_fork
+    global _one_fork, _is_usable
+    _is_usable = False
     # Leave the gates shut. gevent copies the threads into the child, where they must not go on.
     _parkable.clear()
     _one_fork = threading.Lock()
@@ -139,6 +146,31 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def check_usable() -> None:
+    """Raise an error if every call of SQLite would hang in this forked child.
+
+    A fork copies the lock of SQLite's allocator, but not the thread that holds this lock. The
+    parent's own threads are parked, but a thread of the application may be inside SQLite.
+
+    Raises:
+        StoreUnavailable
+    """
+    global _is_usable
+    if _is_usable:
+        return
+    probe = threading.Thread(
+        target=lambda: sqlite3.connect(":memory:").close(), name="inkstream-probe", daemon=True
+    )
+    probe.start()
+    probe.join(_PROBE_S)
+    if probe.is_alive():
+        raise StoreUnavailable(
+            "SQLite does not answer in this forked process: a thread was inside SQLite during the "
+            "fork. Let no thread use sqlite3 during a fork, or begin the process with spawn"
+        )
+    _is_usable = True
 
 
 def check_inherited(path: Path) -> None:
