@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inkstream.operations.doctor.endpoint import examine
-from inkstream.operations.doctor.exchange import Endpoint
+from inkstream.operations.doctor.endpoint import _idle, examine
+from inkstream.operations.doctor.exchange import Ending, Endpoint, Received
 from inkstream.operations.doctor.findings import Verdict
 from tests.cli.command import Shell
 from tests.http.servers import Server, serving
@@ -46,6 +46,19 @@ async def test_short_wait(server: Server) -> None:
     endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}/doctor", {})
     found = {finding.check: finding for finding in await examine(endpoint, idle_s=0.5)}
     assert found["idle"].verdict is Verdict.UNKNOWN
+
+
+async def test_silence_counts_from_the_last_event() -> None:
+    """A proxy that gives up after 1.4 s of silence is a problem, however late the event came."""
+
+    class Behind:
+        async def get(self, path: str, *, within_s: float) -> Received:
+            pieces = [(1.0, b"data: 0\n\n")]
+            return Received("1.1", 200, {}, pieces, ended=Ending.BROKEN, ended_s=2.4)
+
+    found = await _idle(Behind(), 5.0, {"ping_s": 1.5})  # type: ignore[arg-type]
+    assert found.verdict is Verdict.PROBLEM
+    assert "closed after 1.4 s" in found.message
 
 
 @pytest.mark.parametrize(

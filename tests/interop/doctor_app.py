@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 
 from inkstream import HTTPSettings, PersistentTextStreaming
 
-PING_S = 1.5
+PING_S = float(os.environ.get("TEST_PING_S", "1.5"))
 streams = PersistentTextStreaming("memory://", http=HTTPSettings(ping_s=PING_S))
 
 

@@ -18,6 +18,10 @@ from tests.prerequisites import program
 pytestmark = pytest.mark.interop
 
 IDLE_S = 2.5
+# In the configurations "timeout", a proxy gives up after 3 s, before the first ping. If these times
+# were shorter, a busy machine could delay the start of a response for as long.
+PING_S = 5.0
+LONG_IDLE_S = 7.0
 UPSTREAM_11 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 DEAF = "proxy_ignore_headers X-Accel-Buffering Cache-Control Expires;"
 KEPT = "proxy_cache kept; proxy_cache_valid 200 1m;"
@@ -30,7 +34,7 @@ NGINX = {
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),
-    "timeout": (UPSTREAM_11 + "proxy_read_timeout 1s;", {"idle"}),
+    "timeout": (UPSTREAM_11 + "proxy_read_timeout 3s;", {"idle"}),
     "last_id": (UPSTREAM_11 + 'proxy_set_header Last-Event-ID "";', {"last_event_id"}),
     "token": (UPSTREAM_11 + "proxy_set_header Authorization 'Basic eDp5';", {"authorization"}),
     "cache": (UPSTREAM_11 + KEPT + DEAF, {"caching"}),
@@ -47,7 +51,7 @@ HAPROXY = {
     "right": ("", set()),
     "body": ("http-response wait-for-body time 10s", {"buffering"}),
     "gzip_heeding": ("compression algo gzip\n    compression type text/event-stream", set()),
-    "timeout": ("timeout server 1s", {"idle"}),
+    "timeout": ("timeout server 3s", {"idle"}),
     "last_id": ("http-request del-header last-event-id", {"last_event_id"}),
     "token": ("http-request del-header authorization", {"authorization"}),
     "cache": (
@@ -58,7 +62,7 @@ HAPROXY = {
 CADDY = {
     "right": ("", "", set()),
     "gzip": ("encode gzip", "", {"compression"}),
-    "timeout": ("", "transport http {\n read_timeout 1s\n }", {"idle"}),
+    "timeout": ("", "transport http {\n read_timeout 3s\n }", {"idle"}),
     "last_id": ("", "header_up -Last-Event-ID", {"last_event_id"}),
     "token": ("", "header_up -Authorization", {"authorization"}),
 }
@@ -67,7 +71,8 @@ CADDY = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("doctor")
-    with serving(folder, app="tests.interop.doctor_app:app") as server:
+    pinging = {"TEST_PING_S": str(PING_S)}
+    with serving(folder, app="tests.interop.doctor_app:app", environment=pinging) as server:
         yield server
 
 
@@ -91,9 +96,10 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-async def found_at(port: int) -> dict[str, Finding]:
+async def found_at(port: int, name: str) -> dict[str, Finding]:
     endpoint = Endpoint.parse(f"http://127.0.0.1:{port}/doctor", {})
-    return {finding.check: finding for finding in await examine(endpoint, idle_s=IDLE_S)}
+    idle_s = LONG_IDLE_S if name == "timeout" else IDLE_S
+    return {finding.check: finding for finding in await examine(endpoint, idle_s=idle_s)}
 
 
 def wrong(found: dict[str, Finding]) -> set[str]:
@@ -105,7 +111,7 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
     """The doctor finds each wrong line of a configuration of nginx, and reports nothing else."""
     lines, expected = NGINX[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, server.port, lines)) as port:
-        found = await found_at(port)
+        found = await found_at(port, name)
     assert wrong(found) == expected, found
     assert all("nginx" in found[check].mend for check in expected)
 
@@ -115,7 +121,7 @@ async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> 
     """G5: the doctor notices that broken responses look complete over HTTP/1.0."""
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
-        found = await found_at(port)
+        found = await found_at(port, name)
     assert wrong(found) == expected, found
 
 
@@ -142,7 +148,7 @@ async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, ht
 async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
     lines, expected = HAPROXY[name]
     with proxies.proxying(tmp_path, *proxies.haproxy(tmp_path, server.port, lines)) as port:
-        found = await found_at(port)
+        found = await found_at(port, name)
     assert wrong(found) == expected, found
     assert all("HAProxy" in found[check].mend for check in expected)
 
@@ -153,7 +159,7 @@ async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)
     with proxies.proxying(tmp_path, command, text) as port:
-        found = await found_at(port)
+        found = await found_at(port, name)
     assert wrong(found) == expected | hidden_by_caddy(), found
     assert all("Caddy" in found[check].mend for check in expected)
 

@@ -181,13 +181,15 @@ async def _idle(endpoint: Endpoint, idle_s: float, seen: dict[str, Any]) -> Find
     answer = await endpoint.get(f"/idle?s={idle_s + 60:.1f}", within_s=idle_s)
     if answer.status != 200:
         return unknown("idle", f"status {answer.status}")
+    # A proxy counts the silence from the last data, and not from the request.
+    silent_s = answer.ended_s - (answer.pieces[-1][0] if answer.pieces else 0.0)
     if answer.ended is not Ending.WAITING:
-        cut = f"a silent connection is closed after {answer.ended_s:.1f} s"
-        if answer.ended_s <= ping_s:
+        cut = f"a silent connection is closed after {silent_s:.1f} s"
+        if silent_s <= ping_s:
             return _problem("idle", f"{cut}, before the first ping at {ping_s:g} s")
         return fine("idle", f"{cut}; the ping every {ping_s:g} s keeps it open")
     waited = f"a silent connection stayed open for {idle_s:g} s"
-    if idle_s <= ping_s:
+    if silent_s <= ping_s:
         pings = f"not longer than the time between two pings ({ping_s:g} s)"
         return unknown("idle", f"{waited}, {pings}: wait longer, with --idle")
     return fine("idle", waited)
