@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from inkstream._types import Change, End, Group, Query, Status
+from inkstream import PersistentTextStreaming, Timing
+from inkstream._types import KEEP, Kind, Query, StreamId
+from inkstream.durable.protocol import renewed
+from inkstream.facade.lifespan import SystemClock
 from inkstream.stores.postgres import PostgresStore, _store
 from inkstream.testing.store_suite.harness import new
 
@@ -34,27 +37,68 @@ async def opened(
     return store
 
 
+class Host(SystemClock):
+    """The clock of a host. A test may move the wall clock."""
+
+    by_s = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.by_s
+
+    wall = time
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host()
+    monkeypatch.setattr(_store, "time", host)
+    return host
+
+
 async def test_host_that_is_behind_makes_no_stream_due(
-    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    url: str, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G7: if the clock of a host is behind, its streams are not ended or deleted too early."""
+    """G7: a stream of a host whose clock is behind is not ended or deleted too early."""
+    host.by_s = -HOUR_S
+    timing = Timing(start_within_s=600, retain_s=600)
+    async with PersistentTextStreaming(url, clock=host, timing=timing) as streams:
+        assert "3600 s behind PostgreSQL's" in caplog.text
+        await streams.create("pending")
+        await streams.create("ended")
+        await streams.cancel("ended")
+        now = streams.engine.clock.wall()
+        log = new("log", kind=Kind.LOG, created_at=now, ttl_s=600.0, due_at=now + 600)
+        await streams.engine.changes.create(log)
+        state = await streams.engine.readers.state(StreamId("log"))
+        assert renewed(state, now + 300) is not KEEP, "an access renews the time to live"
     right = PostgresStore(url)
     await right.open("right")
-    behind = await opened(url, "behind", -HOUR_S, monkeypatch)
-    assert "3600 s behind PostgreSQL's" in caplog.text
-    now = time.time() - HOUR_S  # the clock of the host shows this time
-    await behind.create(new("pending", created_at=now, due_at=now + 600))
-    ended = await behind.create(new("ended", created_at=now, due_at=now + 600))
-    change = Change(internal_id=ended.internal_id, end=End(Status.DONE), at=now, due_at=now + 600)
-    await behind.commit([Group((change,))])
     assert await right.find(Query(due_before=time.time())) == []
     await right.tidy(time.time(), 1024)
-    found = await right.find(Query(due_before=None))
-    assert {state.stream_id for state in found} == {"pending", "ended"}
-    for state in found:
-        assert state.due_at == pytest.approx(time.time() + 600, abs=30)
-    await behind.close()
+    found = {state.stream_id: state.due_at for state in await right.find(Query(due_before=None))}
+    assert found == {
+        "pending": pytest.approx(time.time() + 600, abs=30),
+        "ended": pytest.approx(time.time() + 600, abs=30),
+        "log": pytest.approx(time.time() + 600, abs=30),
+    }
     await right.close()
+
+
+@pytest.mark.parametrize("before_s", [0.0, -HOUR_S])
+async def test_a_jump_back_is_corrected_once(url: str, host: Host, before_s: float) -> None:
+    """G7: if a host's clock jumps back, new streams are due neither too early nor too late."""
+    host.by_s = before_s
+    timing = Timing(start_within_s=600)
+    async with PersistentTextStreaming(url, clock=host, timing=timing) as streams:
+        store = streams.engine.store
+        assert streams.engine.clock.now() is not None
+        await streams.create("before")
+        host.by_s -= HOUR_S
+        await streams.create("at once")
+        await store.tidy(0.0, 1024)  # compares the clocks
+        await streams.create("later")
+        for state in await store.find(Query()):
+            assert state.due_at == pytest.approx(time.time() + 600, abs=30), state.stream_id
 
 
 async def test_host_that_is_ahead_finds_no_stream_due(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from inkstream.abc import Clock
@@ -22,8 +23,11 @@ class Calendar:
     the machine was suspended.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, behind_s: Callable[[], float] = lambda: 0.0) -> None:
+        """Use ``clock``. ``behind_s`` says how far the clock is behind the store's clock."""
         self._clock = clock
+        self._behind_s = behind_s
+        self._trusted_behind_s = 0.0
         self.monotonic = clock.monotonic
         self._offset = clock.wall() - clock.monotonic()
         self._jumped_at: float | None = None
@@ -31,15 +35,21 @@ class Calendar:
     def wall(self) -> float:
         """Return the wall time from which a stream's times are counted.
 
+        If the store has a clock of its own and this clock is behind, the difference is added.
+        Otherwise other hosts would end new streams before their start.
+
         After a jump, this is the later of two times: the clock's time, and the time that the clock
         would show without the jump. If a new stream's ``due_at`` were counted from the earlier
         time, the stream could be due at once when the clock is set right.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
-        return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)
+        corrected = wall + self._behind_s()
+        if abs(wall - reckoned) <= JUMP_S:
+            return corrected
+        return max(corrected, reckoned + self._trusted_behind_s)
 
     def now(self) -> float | None:
-        """Return the wall time, or ``None`` while the clock is not trusted."""
+        """Return the clock's own time, or ``None`` while the clock is not trusted."""
         wall, monotonic = self._clock.wall(), self.monotonic()
         jump = wall - monotonic - self._offset
         if abs(jump) > JUMP_S:
@@ -58,4 +68,5 @@ class Calendar:
         # Over weeks, small corrections of the wall clock add up to more than ``JUMP_S``. Their sum
         # must not look like a jump, so the next call measures only what changed since this call.
         self._offset = wall - monotonic
+        self._trusted_behind_s = self._behind_s()
         return wall

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from math import nan
 from typing import Any
@@ -96,13 +95,6 @@ def _ending(end: End) -> str:
 # Arguments -----------------------------------------------------------------------------------
 
 
-def delayed(new: NewStream, later_s: float) -> NewStream:
-    """Return ``new`` with a ``due_at`` that is later by ``later_s``."""
-    if not later_s or new.due_at is None:
-        return new
-    return replace(new, due_at=new.due_at + later_s)
-
-
 def create_args(new: NewStream) -> tuple[object, ...]:
     """Return the arguments of ``create_stream``."""
     status = Status.PENDING if new.kind is Kind.TEXT else Status.OPEN
@@ -152,11 +144,8 @@ def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
     return sorted(range(len(groups)), key=wave_of.__getitem__), list(accumulate(ends))
 
 
-def commit_args(waves: list[int], groups: Sequence[Group], later_s: float) -> tuple[object, ...]:
-    """Return the arguments of ``commit_changes``, whose comment explains their encoding.
-
-    Every new ``due_at`` becomes later by ``later_s``.
-    """
+def commit_args(waves: list[int], groups: Sequence[Group]) -> tuple[object, ...]:
+    """Return the arguments of ``commit_changes``, whose comment explains their encoding."""
     changes = [change for group in groups for change in group.changes]
     group_of = [n for n, group in enumerate(groups) for _ in group.changes]
     marks = [
@@ -181,7 +170,7 @@ def commit_args(waves: list[int], groups: Sequence[Group], later_s: float) -> tu
         _sparse([None if c.end is None else _ending(c.end) for c in changes]),
         _sparse([c.at for c in changes]),
         _sparse([_worker(c.worker) for c in changes]),
-        _sparse([_due_at(c.due_at, later_s) for c in changes]),
+        _sparse([_due_at(c.due_at) for c in changes]),
         _sparse([None if c.report is KEEP else c.report for c in changes]),
         _sparse([c.max_marks if c.marks else None for c in changes]),
         [n for n, _, _ in marks],
@@ -198,10 +187,10 @@ def _worker(worker: str | None | Keep) -> str | None:
     return None if worker is KEEP else worker or ""
 
 
-def _due_at(due_at: float | None | Keep, later_s: float) -> float | None:
+def _due_at(due_at: float | None | Keep) -> float | None:
     if isinstance(due_at, Keep):
         return None
-    return nan if due_at is None else due_at + later_s
+    return nan if due_at is None else due_at
 
 
 def _status(change: Change) -> str | None:

@@ -145,7 +145,8 @@ class PostgresStore:
         self._identity: str | None = None
         self._beaten = 0
         self._clock_off = False
-        self._behind_s = 0.0
+        self.host_behind_s = 0.0
+        """By how much this host's clock is behind PostgreSQL's; 0 if by at most 60 s."""
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """The channel on which ``PostgresNotifier`` listens and sends."""
 
@@ -261,7 +262,6 @@ class PostgresStore:
     # Streams ---------------------------------------------------------------------------------
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
-        new = _rows.delayed(new, self._behind_s)
         args = (*_rows.create_args(new), None if connection is None else self._identity)
         rows = await self._fetch("create_stream", args, connection, writing=True)
         if not rows:
@@ -292,7 +292,7 @@ class PostgresStore:
             await self._announce(list(changed), connection)
         order, waves = _rows.in_waves(groups)
         groups = [groups[n] for n in order]
-        args = _rows.commit_args(waves, groups, self._behind_s)
+        args = _rows.commit_args(waves, groups)
         rows = await self._fetch("commit_changes", args, connection, writing=True)
         outcomes = dict(zip(order, _rows.outcomes(groups, rows), strict=True))
         return [outcomes[n] for n in range(len(order))]
@@ -472,8 +472,8 @@ class PostgresStore:
         """Compare this host's clock with PostgreSQL's clock, by which streams expire.
 
         If this host's clock is more than 60 s behind, other hosts would end its new streams before
-        their start, and delete its ended streams too early. So the store then adds the difference
-        to the due times that it stores.
+        their start, and delete its ended streams too early. So the engine then adds the difference
+        to all times that it stores.
         """
         behind_s = server_now - time.time()
         is_off = abs(behind_s) > _CLOCK_S
@@ -484,7 +484,7 @@ class PostgresStore:
                 "behind" if behind_s > 0 else "ahead of",
             )
         self._clock_off = is_off
-        self._behind_s = behind_s if behind_s > _CLOCK_S else 0.0
+        self.host_behind_s = behind_s if behind_s > _CLOCK_S else 0.0
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         with self._connections.under_way():
