@@ -92,6 +92,14 @@ class Store(Protocol):
     ``TypeError`` and changes nothing.
     """
 
+    @property
+    def host_behind_s(self) -> float:
+        """By how much the clock of this host is behind the clock by which ``tidy`` expires streams.
+
+        The engine adds this difference to the times that it stores, so that no stream expires too
+        early. It is 0 if ``tidy`` uses the times that its callers pass.
+        """
+
     async def open(self, worker: str) -> None:
         """Open the store for ``worker``. Take the worker's lock now, or before its first write.
 

@@ -40,6 +40,8 @@ class FaultyStore:
         arrives: Called with the groups of each commit immediately before it has its effect.
     """
 
+    host_behind_s = 0.0
+
     def __init__(self, database: MemoryDatabase, rng: random.Random) -> None:
         self.inner = MemoryStore(database)
         self._database = database

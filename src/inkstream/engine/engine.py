@@ -61,7 +61,7 @@ class Engine:
         self.store = store
         # No part of the engine may trust a wall clock that has jumped, or that is behind the clock
         # of a store that has a clock of its own.
-        self.clock = Calendar(clock, lambda: getattr(store, "host_behind_s", 0.0))
+        self.clock = Calendar(clock, lambda: store.host_behind_s)
         self.limits = limits
         self.timing = timing
         self.life = Life()

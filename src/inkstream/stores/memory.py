@@ -99,6 +99,8 @@ class MemoryStore:
     Every call has its effect immediately, and then yields to the event loop.
     """
 
+    host_behind_s = 0.0
+
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self.database = MemoryDatabase() if database is None else database
         self._streams = self.database._streams

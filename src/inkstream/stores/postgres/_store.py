@@ -146,7 +146,7 @@ class PostgresStore:
         self._beaten = 0
         self._clock_off = False
         self.host_behind_s = 0.0
-        """By how much this host's clock is behind PostgreSQL's; 0 if by at most 60 s."""
+        """As in ``Store``, but 0 if this host's clock is at most 60 s behind PostgreSQL's."""
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """The channel on which ``PostgresNotifier`` listens and sends."""
 

@@ -72,6 +72,8 @@ class SQLiteStore:
             than ``wait_s``.
     """
 
+    host_behind_s = 0.0
+
     def __init__(
         self,
         path_or_url: str | os.PathLike[str],
