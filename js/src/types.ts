@@ -28,7 +28,7 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly result: unknown;
   /** The offset after this text, an opaque string. Any device can continue from this offset. */
   readonly offset: string | null;
-  /** `polling`: the client fetches snapshots, because events are delayed or no slot is free. */
+  /** `polling`: the client fetches snapshots, for example because events come too late. */
   readonly transport: "events" | "polling";
   /**
    * `waiting`: the connection was lost, and the client will try again. `closed`: there is no

@@ -275,7 +275,7 @@ class StoreError(InkstreamError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, is full or is read-only.
+    """The database did not do the operation: for example, it is unreachable, full or read-only.
 
     The call changed nothing, unless the error is an ``OutcomeUnknown``. Try again later.
     """

@@ -1,4 +1,4 @@
-"""``check_streams`` finds damage in a SQLite file, and no fault in a complete file."""
+"""``check_streams`` finds damage in a SQLite file, and no fault in a file without damage."""
 
 from __future__ import annotations
 

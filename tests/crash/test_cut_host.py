@@ -97,7 +97,7 @@ async def test_show_says_that_the_writer_is_cut_off(
     spawn: Spawn, host: Host, database: str
 ) -> None:
     """G7: `inkstream show` says that the writer's host has lost the database."""
-    there = await spawn(before=host.prefix)
+    there = await spawn(before=host.prefix, timing="brief")
     await there.do("create", "s")
     source = there.begin("start", "s")
     following = there.begin("follow", "s")

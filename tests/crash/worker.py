@@ -31,6 +31,8 @@ TIMINGS = {
         disconnect_grace_s=0.0,
         poll_s=POLL_S,
     ),
+    # A worker counts as dead long before PostgreSQL gives up its connection, after ten seconds.
+    "brief": FinerTiming(beat_s=0.5, lease_s=3.0, stall_s=STALL_S, poll_s=POLL_S),
     "default": FinerTiming(),
 }
 

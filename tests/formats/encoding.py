@@ -84,7 +84,6 @@ def encode(
     tail = SimpleNamespace(state=state_now, internal_id=stream.internal_id, runs=())
     form = replace(form, frame=kept)
     answer = _run(encoded(form, Stored(segments, state_now), tail, position, state))  # type: ignore[arg-type]
-    chunks.clear()  # the chunks before the cursor were needed only to rebuild the state
     rest = [segment for s in segments if (segment := wire.cut(s, position, s.end)) is not None]
     for start in range(0, len(rest), at_once):
         answer.chunks(rest[start : start + at_once])

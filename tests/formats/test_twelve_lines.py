@@ -1,4 +1,4 @@
-"""``useChat`` adds at most twelve lines to the application examples/usechat/server.py."""
+"""In examples/usechat/server.py, at most twelve lines are marked as needed for ``useChat``."""
 
 from __future__ import annotations
 

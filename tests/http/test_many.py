@@ -1,4 +1,4 @@
-"""In one request for many streams, the server checks, resumes and ends each stream separately."""
+"""One request can follow many streams, and each stream has its own checks, offset and end."""
 
 from __future__ import annotations
 

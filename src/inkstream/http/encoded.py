@@ -65,6 +65,13 @@ class Encoded:
             self._put(out, self._encoder.feed(message, self._position), end, ended=False)
         return b"".join(out)
 
+    def skip(self, segments: Iterable[Segment]) -> None:
+        """Encode messages that the client has, and discard their chunks."""
+        for end, message in wire.joined(segments):
+            for _ in self._encoder.feed(message, self._position):
+                pass
+            self._position = end
+
     def end(self, end: End) -> bytes:
         """Return the response's last bytes. The last chunk's cursor contains the stream's end."""
         out: list[bytes] = []
@@ -127,7 +134,7 @@ async def _rebuilt(form: Format, readers: Readers, tail: Tail, position: int) ->
         if page.state.internal_id != stream.internal_id or page.end == at:
             raise StreamNotFound(stream.stream_id)
         pieces = [wire.cut(segment, at, position) for segment in page.segments]
-        rebuilt.chunks([piece for piece in pieces if piece is not None])
+        rebuilt.skip([piece for piece in pieces if piece is not None])
         at = page.end
         await asyncio.sleep(0)
     return rebuilt

@@ -21,7 +21,11 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A call that waits for a thread. ``claim`` decides whether the call runs or is given up."""
+    """A call that waits for a thread.
+
+    The thread calls ``claim`` before it runs the call. A caller that no longer waits calls
+    ``claim`` to give the call up. The first of the two gets ``True``.
+    """
 
     __slots__ = ("_claim", "_loop", "alone", "future", "run")
 
