@@ -82,6 +82,26 @@ async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStre
     assert (await streams.read("s")).text == "before"
 
 
+async def test_a_refused_message_closes_the_generator(streams: PersistentTextStreaming) -> None:
+    """The ``finally`` blocks of a plain generator run on its own thread before the stream ends."""
+    opened: list[threading.Thread] = []
+    closed: list[threading.Thread] = []
+
+    def source() -> Iterator[Any]:
+        opened.append(threading.current_thread())
+        try:
+            yield "before"
+            yield 5  # neither text nor an object
+            yield "never asked for"
+        finally:
+            closed.append(threading.current_thread())
+
+    await streams.create("s")
+    await streams.start("s", source)
+    assert (await streams.read("s")).status == "error"
+    assert closed == opened
+
+
 def block(seconds: float) -> None:
     """Block the event loop, as a synchronous SDK does. With ``time.sleep``, the test would fail."""
     until = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -65,7 +65,8 @@ async def run_source(source: Any, writer: Writer) -> None:
     """Append the messages that ``source`` yields, and keep its results.
 
     If this coroutine is cancelled, an async generator is closed, so that its ``finally`` blocks
-    run. The thread of a plain generator goes on until the generator yields the next item.
+    run. The thread of a plain generator goes on until the generator yields the next item, and then
+    closes the generator.
 
     Raises:
         RuntimeError: The source raised ``SystemExit`` (for example with ``sys.exit()``), or raised
@@ -209,16 +210,27 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
             else:
                 finished.set_exception(error)
 
-    def pull() -> None:
-        error: BaseException | None = None
+    def append_all(messages: Iterator[Any]) -> None:
         try:
-            for message in source:
+            for message in messages:
                 if stop.is_set():
                     return
                 if isinstance(message, Result):
                     writer.remember(message.value)
                 else:
                     asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
+        finally:
+            # Without this call, a generator that is not read to its end would be closed by the
+            # garbage collector: much later, and on any thread. Until then, it keeps its call to the
+            # provider open.
+            close = getattr(messages, "close", None)
+            if close is not None:
+                close()
+
+    def pull() -> None:
+        error: BaseException | None = None
+        try:
+            append_all(iter(source))
         except (SystemExit, KeyboardInterrupt) as exc:
             error = _instead_of(exc)
         except BaseException as exc:
