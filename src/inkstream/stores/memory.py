@@ -208,9 +208,9 @@ class MemoryStore:
         return states
 
     def beat_from_thread(self, said: str | None) -> None:
-        """Do nothing. This method is for a worker whose process is blocked.
+        """Do nothing. Other stores need this method for a worker whose event loop is blocked.
 
-        All other workers of this database are in the same process, so they are blocked too, and
+        All workers of a ``MemoryDatabase`` are in one thread, so the others are blocked too, and
         cannot take this worker for dead.
         """
 
