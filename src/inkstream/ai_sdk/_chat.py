@@ -49,8 +49,8 @@ _UNFINISHED: Final = "The answer ended before this call was complete."
 class UIMessageChat:
     """Serve the AI SDK's ``useChat``: a chat is a group of streams, an answer is a stream.
 
-    If you pass an owner, only calls with the same owner find the answer. Pass an owner to every
-    method, or protect the routes in another way.
+    A call with an owner finds only the answers of this owner. A call without an owner finds every
+    answer of the chat. So pass an owner to every method, or protect the routes in another way.
 
     Args:
         streams: The application's ``PersistentTextStreaming``.
