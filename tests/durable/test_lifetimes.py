@@ -77,7 +77,10 @@ async def test_a_renewal_in_the_last_moment_counts(
     streams: PersistentTextStreaming,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A PUT does not delete a stream that another process renews just before the deletion."""
+    """A PUT does not delete a stream that another process renews just before the deletion.
+
+    G2: a reader of this stream goes on.
+    """
     store = streams.engine.store
     past = clock.wall() - 10  # PostgreSQL's own clock must have passed the expiry
     monkeypatch.setattr(clock, "wall", lambda: past)
@@ -91,9 +94,12 @@ async def test_a_renewal_in_the_last_moment_counts(
         await store.commit([Group((renewal,))])
         return await delete(*args, **named)
 
+    reader = await streams.engine.readers.open(StreamId("s"), None)
     monkeypatch.setattr(store, "delete", renew_and_delete)
     assert (await client.put("/s", headers=JSON)).status_code == 409
     assert (await store.read(StreamId("s"), 0, 0)).state.internal_id == state.internal_id
+    assert not reader.tail.gone
+    reader.close()
 
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])

@@ -264,6 +264,50 @@ async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) ->
         assert call.many.texts() == {"a": "one two"}
 
 
+@pytest.mark.parametrize("format_", ["events", "text"])
+async def test_a_late_denial_ends_a_silent_response(clock: ShiftedClock, format_: str) -> None:
+    """A denial ends the response when it arrives, and not at the next text or ping.
+
+    While a call of ``authorize`` hangs, the server does not begin another one.
+    """
+    calls: list[asyncio.Event] = []
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if clock.ahead_s:
+            calls.append(asyncio.Event())
+            await calls[-1].wait()
+        return not clock.ahead_s
+
+    http = HTTPSettings(ping_s=3600, life_s=None, authorize_again_s=AGAIN_S)
+    async with PersistentTextStreaming("memory://", clock=clock, http=http) as streams:
+        [gate] = await started(streams, "a")
+        async with calling(streams.asgi(authorize=authorize), f"/a?format={format_}") as call:
+            for size in range(1, 5):
+                gate.say("x")
+                await call.until(lambda size=size: call.body.count(b"x") >= size)
+                clock.ahead_s += AGAIN_S + 0.1
+            assert len(calls) == 1
+            calls[0].set()
+            await call.answered()
+            assert call.heard.end is None
+        gate.say(None)
+
+
+async def test_a_timeout_of_the_application_is_its_own_error(
+    streams: PersistentTextStreaming, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If ``authorize`` raises ``TimeoutError`` itself, the server says nothing about its limit."""
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        raise TimeoutError("the database of users is slow")
+
+    await streams.create("s")
+    found = await batch(streams.asgi(authorize=authorize), {"s": None})
+    assert found["refused"]["s"] == {"status": 500, "code": "internal"}
+    assert "the database of users is slow" in caplog.text
+    assert "was cancelled" not in caplog.text
+
+
 def hangs_later(clock: ShiftedClock, hanging: asyncio.Event) -> Authorize:
     """Return an ``authorize`` that sets ``hanging`` and hangs when the clock was moved."""
 

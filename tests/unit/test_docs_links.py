@@ -15,6 +15,7 @@ GUARANTEES = [f"G{number}" for number in range(1, 13)]
 _CODE = re.compile(r"^```.*?^```$|^    .*?$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _TEST = re.compile(r"`(test_\w+)`")
+_RUNS = re.compile(r"scripts/(?:test|interop|soak) (tests/[\w/.]+)( -k (\w+))?")
 
 
 def name_of(path: Path) -> str:
@@ -59,6 +60,15 @@ def test_linked_tests_exist(page: Path) -> None:
             if not module.is_file() or name not in functions_of(module):
                 missing.append(f"{name} in {target}")
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_select_tests(page: Path) -> None:
+    """A command such as `scripts/test tests/x.py -k word` runs at least one test."""
+    for path, _, word in _RUNS.findall(page.read_text()):
+        modules = sorted((ROOT / path).rglob("test_*.py")) or [ROOT / path]
+        tests = {name for module in modules for name in functions_of(module) if "test_" in name}
+        assert any(word in name for name in tests), f"{path} -k {word}"
 
 
 def test_every_guarantee_names_its_tests() -> None:

@@ -16,15 +16,3 @@ def owner_of(request: HttpRequest) -> str:
     if user is None or not user.is_authenticated:
         raise PermissionDenied("log in to see this stream")
     return str(user.pk)
-
-
-async def aowner_of(request: HttpRequest) -> str:
-    """Return the owner of a request's streams, in an async view, without blocking the event loop.
-
-    Raises:
-        PermissionDenied: No user is logged in.
-    """
-    user = await request.auser()
-    if not user.is_authenticated:
-        raise PermissionDenied("log in to see this stream")
-    return str(user.pk)

@@ -33,8 +33,9 @@ def jittered(seconds: float) -> float:
 class Lifetime:
     """The time limits of one connection.
 
-    If ``cut_by_age`` is true, the connection ends after ``life_s``. ``allowed`` returns whether the
-    caller may still read. If ``allowed`` is ``None``, the caller may always read.
+    If ``cut_by_age`` is true, the connection ends after about ``settings.life_s``. ``allowed``
+    returns whether the caller may still read. If ``allowed`` is ``None``, the caller may always
+    read.
 
     The response goes on sending while ``allowed`` runs, so a slow ``authorize`` delays no text.
     ``interrupt`` is called if the caller may no longer read: it ends the response's wait, so that

@@ -65,8 +65,8 @@ class _Stored:
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     """Compare each stream's segments with the stream's state; return a list of faults.
 
-    The check finds gaps and overlaps between segments, wrong sizes and indexes, wrong runs, and
-    ends that do not fit the status, and text that is not UTF-8. The check reads one snapshot of the
+    The check finds gaps and overlaps between segments, wrong sizes and indexes, text that is not
+    UTF-8, wrong runs, and ends that do not fit the status. The check reads one snapshot of the
     database. Writers may run during the check.
 
     Raises:

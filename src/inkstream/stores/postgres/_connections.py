@@ -68,7 +68,7 @@ class Connections:
         max_connections: The maximum size of the store's own pool.
         migrate: The command that updates the schema, for error messages.
         on_condemned: Called when a server no longer accepts writes.
-        wait_s: How long a statement or a free connection is waited for.
+        wait_s: How long a call waits for the answer to a statement, or for a free connection.
     """
 
     def __init__(

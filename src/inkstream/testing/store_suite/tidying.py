@@ -53,6 +53,10 @@ class MergeTests(StoreHarness):
     async def test_no_work_in_an_empty_database(self, store: Store) -> None:
         assert await store.tidy(NOW, 1 << 20) is False
 
+    async def test_one_machine_has_one_time(self, store: Store) -> None:
+        """G7: a store on this machine does not say that the clock of this machine is behind."""
+        assert 0 <= store.host_behind_s < 60
+
     async def test_text_offsets_and_state_stay(self, store: Store) -> None:
         """G2: no step of ``tidy`` changes the state, the messages or the offsets of a stream."""
         state, messages = await many_pieces(store, "s", 60)
