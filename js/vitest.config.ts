@@ -10,6 +10,7 @@ const react = { environment: "happy-dom", include: ["test/react*.test.ts"] };
 export default defineConfig({
   test: {
     testTimeout: 20_000,
+    maxWorkers: 2,
     restoreMocks: true,
     unstubGlobals: true,
     projects: [

@@ -24,7 +24,7 @@ from tests.browser.chat_page import (
 from tests.browser.conftest import HIDE, ROOT, SHOW_AGAIN
 from tests.http.provider import FINISH, delta
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 PICTURES = os.environ.get("INKSTREAM_PICTURES")
 
 

@@ -21,7 +21,7 @@ from tests.browser.chat_page import (
 )
 from tests.http.provider import FINISH, delta
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 # This script records each text that a window paints, even for a single frame.
 WATCH = """() => {

@@ -8,7 +8,11 @@ from playwright.async_api import BrowserContext, Page
 from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import FINISH, delta
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("built_chat")]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(60),
+    pytest.mark.usefixtures("built_chat"),
+]
 
 # While this text grows, the beginning of a block often looks like another kind of block.
 TRICKY = """A title

@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, expect
 from tests.browser.chat_page import PHONE, Chat, ask, chatting, open_page, titles, wait_for
 from tests.http.provider import delta
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 
 async def test_a_search_filters_the_titles(context: BrowserContext, chat: Chat) -> None:

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 from tests.browser.chat_page import PHONE, Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import FINISH, delta
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 
 async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:

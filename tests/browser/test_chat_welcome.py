@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, Locator, Page, expect
 from tests.browser.chat_page import SERVER, Chat, chatting, open_page, wait_for
 from tests.http.provider import FINISH, delta
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 
 def suggestions(page: Page) -> Locator:
