@@ -102,6 +102,7 @@ __version__ = "0.1.0.dev0"
 for _name in __all__:
     _value = globals()[_name]
     # Show the public name of a class, such as ``inkstream.Health``. But a dataclass must keep its
-    # ``__module__``, because tools search this module for the names in the class's annotations.
+    # ``__module__``, because tools look up the names in the class's annotations in the module that
+    # ``__module__`` names.
     if isinstance(_value, type) and not is_dataclass(_value):
         _value.__module__ = __name__

@@ -11,7 +11,7 @@ InkstreamError
 ├── StreamNotFound             the stream never existed, was deleted, expired, or has another owner
 │   └── StreamGone             the stream was deleted, and is kept only for its forks
 ├── StreamExists
-├── OffsetGone                 the messages before the offset are not in the stream now
+├── OffsetGone                 the offset is not a place in the stream now
 ├── StreamConflict             the stream's kind or status does not allow the operation
 │   ├── NotClaimed             the stream has or had another writer, or has ended
 │   └── StreamEnded
@@ -98,7 +98,7 @@ class InvalidMessage(InvalidInput):
 
 
 class LimitExceeded(InvalidInput):
-    """The input is larger than a limit that is set in ``Limits``.
+    """The input is larger than a limit, usually one of ``Limits``.
 
     Attributes:
         limit: The limit, in bytes. For a request with too many messages: in messages.
@@ -170,10 +170,10 @@ class StreamExists(_OfStream):
 
 
 class OffsetGone(_OfStream):
-    """The offset is well-formed, but the messages before it are not in the stream now.
+    """The offset is well-formed, but is not a place in the stream now.
 
-    Either the offset belongs to an earlier stream with this id, or the store has lost the messages,
-    or the offset lies past the stream's tail.
+    For example, the offset belongs to an earlier stream with this id, the store has lost the
+    messages before the offset, or the offset lies past the stream's tail.
     """
 
     code = "offset_gone"
@@ -231,9 +231,9 @@ class WriterFenced(_OfStream):
 
 
 class TooManyStreams(InkstreamError):
-    """The owner or this process has as many running streams as ``Limits`` allows.
+    """``Limits`` allows no further stream for this owner or for this process.
 
-    Or a Durable Streams application has as many streams as its settings allow.
+    Or the settings of a Durable Streams application allow no further stream.
     """
 
     code = "too_many_streams"
@@ -263,7 +263,10 @@ class ShuttingDown(InkstreamError):
 
 
 class NotRunning(InkstreamError, RuntimeError):
-    """The instance was not started, or the caller is in another event loop or another process."""
+    """The instance was not started, or the caller is not on the event loop of the instance.
+
+    A child process that uses the instance of its parent also gets this error.
+    """
 
     code = "not_running"
 
@@ -284,7 +287,7 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The commit may have succeeded or failed, for instance because the connection was lost.
+    """It is not known whether the commit succeeded, for instance because the connection was lost.
 
     Read the stream to find out.
     """
@@ -301,9 +304,9 @@ class SchemaOutdated(StoreError):
 class StreamError(InkstreamError):
     """Raise this in a source to end the stream ``error`` with your own message for readers.
 
-    Any other exception in a source also ends the stream ``error``, but readers get a general
-    message and the code ``internal``. After an ``InvalidInput``, readers get the code of this
-    exception instead of ``internal``. inkstream logs the exception.
+    After most other exceptions in a source, the stream also ends ``error``, but readers get a
+    general message and the code ``internal``. After an ``InvalidInput``, readers get the code of
+    this exception instead of ``internal``. inkstream logs these exceptions.
 
     Args:
         message: The sentence that readers see.

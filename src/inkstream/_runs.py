@@ -37,7 +37,7 @@ Runs: TypeAlias = tuple[Run, ...]
 
 
 def generation_of(runs: Runs, count: int) -> int:
-    """Return the generation of the message before ``count``, a position; 0 if there is none."""
+    """Return the generation of the message before the position ``count``; 0 if there is none."""
     for first, generation in reversed(runs):
         if first < count:
             return generation

@@ -19,10 +19,11 @@ _STREAM_ID = re.compile(r"(?!\.{1,2}\Z)[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re
 
 
 class StreamId(str):
-    """The name of a stream: a ``str`` of 1 to 512 characters without control characters.
+    """The name of a stream: a ``str`` of 1 to 512 characters.
 
-    ``.`` and ``..`` are not valid, because clients remove them from the path of a URL, even if they
-    are percent-encoded.
+    ASCII control characters and halves of surrogate pairs are not valid. The names ``.`` and ``..``
+    are not valid, because clients remove them from the path of a URL, even if they are
+    percent-encoded.
 
     A field of a pydantic model, or a path parameter of a FastAPI route, may have this type. Then an
     invalid id causes a validation error.
@@ -86,7 +87,12 @@ JSON_CONTENT: Final = "application/json"
 
 
 class Keep(Enum):
-    """The type of ``KEEP``. A change with ``KEEP`` for a field does not change the field."""
+    """The type of ``KEEP``.
+
+    A change with ``KEEP`` for an effect, such as ``due_at``, does not change this field of the
+    stream. With ``KEEP`` for ``Change.if_worker`` or ``Query.worker``, the stream may have any
+    worker, or none.
+    """
 
     KEEP = "keep"
 
@@ -105,7 +111,7 @@ class End:
         status: The stream's final status: ``done``, ``error``, ``cancelled`` or ``timeout``.
         code: A stable word for programs (``"shutdown"``, ``"provider_overloaded"``), or ``None``.
         message: A sentence that an application may show to its users, or ``None``.
-        result: A JSON value of the application (usage, finish reason), or ``None``.
+        result: A JSON value of the application, for example the usage, or ``None``.
     """
 
     status: Status
@@ -125,9 +131,9 @@ class End:
         return replace(self, result=None)
 
 
-# Every commit creates objects of the following classes that are not frozen. When these classes were
-# frozen, they took a tenth of the engine's time per token. But do not change the objects. Only
-# ``Writer.take`` changes an object: the writer's own ``Change``.
+# Some classes below are not frozen, because commits create many objects of these classes, and
+# frozen objects took a tenth of the engine's time per token. But do not change the objects. Only
+# ``Writer.take`` changes such an object: the writer's own ``Change``.
 
 
 @dataclass(slots=True)
@@ -136,7 +142,8 @@ class Segment:
 
     Attributes:
         position: The number of messages (in a byte stream: bytes) before the segment.
-        count: The number of messages (in a byte stream: bytes) in the segment, never 0.
+        count: The number of messages (in a byte stream: bytes) in the segment. Stores never get or
+            return a segment with the count 0.
         payload: The bytes of all messages, joined.
         index: The length and the type of each message (see ``wire``). Empty in a byte stream.
     """
@@ -202,7 +209,7 @@ class StreamState:
         """The stream's end in the form of the terminal event; ``None`` until the stream ends.
 
         This end never has the result of a ``cancelled`` or ``timeout`` stream (see
-        ``End.terminal``). The state's field ``result`` has the result of every stream.
+        ``End.terminal``). To get the result of such a stream, use the state's field ``result``.
         """
         if not self.status.ended:
             return None
@@ -522,7 +529,8 @@ class StreamBody:
     Attributes:
         text: All pieces of text, joined.
         parts: The text and the JSON objects in their order. Adjacent pieces of text are joined.
-            Adjacent deltas of one reasoning, or of one tool call's input, are joined too.
+            Adjacent objects with pieces of one reasoning, or of one tool call's input, are joined
+            too.
         end: How the stream ended, with its stored result; ``None`` until the stream ends.
         metadata: The object that ``create`` got. Clients never receive this object.
         owner: The owner that ``create`` got. Clients never receive the owner.

@@ -97,7 +97,7 @@ class Store(Protocol):
         """By how much the clock of this host is behind the clock by which ``tidy`` expires streams.
 
         The engine adds this difference to the times that it stores, so that no stream expires too
-        early. It is 0 if ``tidy`` uses the times that its callers pass.
+        early. The difference is 0 if ``tidy`` uses only the times that its callers pass.
         """
 
     async def open(self, worker: str) -> None:
@@ -134,15 +134,18 @@ class Store(Protocol):
 
         A fork begins with its tail at ``fork.position`` and with size 0, because its inherited
         messages are stored with the copied stream. A read of the fork from before ``fork.position``
-        returns messages of the copied stream, even if that stream was deleted. The fork's runs
-        are the copied stream's runs up to ``fork.position`` (``_runs.inherited``).
+        returns messages of the copied stream, even if that stream was deleted.
+
+        The runs of a new stream end with a run of the store's generation (``_runs.extended``). A
+        fork also has the copied stream's runs up to ``fork.position`` (``_runs.inherited``).
 
         Raises:
             StreamExists: A stream with this id exists or is gone.
             StreamNotFound: The copied stream does not exist.
             StreamGone: The copied stream is gone.
             OffsetGone: ``fork.position`` lies past the copied stream's tail.
-            TooManyStreams: The owner has ``max_live`` live streams already.
+            TooManyStreams: The owner already has ``new.max_live`` streams that are ``pending`` or
+                ``streaming``.
         """
 
     async def commit(
@@ -177,7 +180,7 @@ class Store(Protocol):
 
         Args:
             stream_id: The id of the stream.
-            after: The position after which the page begins; 0 for all messages.
+            after: The position after which messages are requested; 0 for the start of the stream.
             max_bytes: The approximate limit of the page's payload, in bytes.
             marks: The names of marks to return. The page leaves out marks that do not exist.
             connection: The application's connection. The page then also shows what the transaction
@@ -230,10 +233,11 @@ class Store(Protocol):
         ``forget``, except workers to which a stream belongs. If this worker has lost its lock, the
         method takes the lock again.
 
-        ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores,
-        even a living worker loses its lock while the database accepts no writes. Such a store must
-        write a beat in the statement that reads the locks, even without ``beat``. If this beat is
-        committed, the database accepts writes, so every living worker can take its lock again.
+        ``WorkerState.locked`` may be false only if the worker is certainly dead, or has released
+        its lock itself (see ``beat_from_thread``). In some stores, even a living worker loses its
+        lock while the database accepts no writes. Such a store must write a beat in the statement
+        that reads the locks, even without ``beat``. If this beat is committed, the database accepts
+        writes, so every living worker can take its lock again.
         """
 
     def beat_from_thread(self, said: str | None) -> None:
@@ -255,9 +259,10 @@ class Store(Protocol):
 
         The store merges the segments of ended streams, and perhaps of live streams, into large
         segments. A merge changes no offset and no text. The store deletes ended streams and logs
-        whose ``due_at`` is not after ``now``, a wall time. The store may also give free space back
-        to the disk. One step rewrites about ``max_bytes``, so that no writer waits long. Several
-        processes may call ``tidy`` at the same time.
+        whose ``due_at`` is not after ``now``, a wall time. If the database has a clock, the store
+        may keep such a stream until ``due_at`` has passed by this clock too. The store may also
+        give free space back to the disk. One step rewrites about ``max_bytes``, so that no writer
+        waits long. Several processes may call ``tidy`` at the same time.
         """
 
 
@@ -299,5 +304,5 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Return seconds since the Unix epoch, for expiry and display.
 
-        No decision that protects data may depend on this time.
+        The decision whether a worker is dead must not depend on this time, because it may jump.
         """

@@ -62,8 +62,8 @@ class HasChannel(Protocol):
 class PostgresNotifier:
     """Send hints to other processes through the connections of a ``PostgresStore``.
 
-    If the database is behind a transaction pooler and ``listener_url`` is not set, no hint arrives.
-    Then this process learns only from its polls what other processes changed.
+    If the store has no connection that listens (see its argument ``listener_url``), no hint
+    arrives. This process then learns only from its polls what other processes changed.
     """
 
     def __init__(self, store: HasChannel) -> None:
@@ -102,7 +102,7 @@ class PostgresNotifier:
 
 
 def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
-    """Return a payload with the ids of the streams, or without ids if there are too many."""
+    """Return a payload with the ids of the streams, or if these do not fit, without ids."""
     if len(stream_ids) <= _MAX_NAMES:
         payload = "\n".join((_VERSION + token, *stream_ids))
         if len(payload.encode()) <= _MAX_BYTES:

@@ -163,7 +163,7 @@ class OpenTelemetry(Observer):
         self._on.send.record(seconds)
 
     def store_failed(self, error: Exception) -> None:
-        """Count a commit that failed because the store is away."""
+        """Count a commit that failed."""
         self._on.errors.add(1)
 
     def store_back(self, seconds: float) -> None:

@@ -11,8 +11,9 @@ def prometheus_app() -> tuple[OpenTelemetry, Any]:
     """Return an observer, and an ASGI app that serves its metrics, to mount at ``/metrics``.
 
     Use this function in an application that configures no OpenTelemetry SDK. The page shows only
-    the metrics of this process, so Prometheus must read the page of each process. The page needs no
-    login, because it contains no ids and no text.
+    the metrics of this process, so Prometheus must read the page of each process. The page has no
+    login. The metrics of inkstream contain no ids and no text, but the page also shows the other
+    metrics in the default registry of ``prometheus_client``.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader

@@ -66,7 +66,7 @@ def one_line(data: bytes) -> bytes:
 _RARE: Final = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _ESCAPED: Final = _RARE + b'\\"\t\n\r'
 _LONG: Final = 1024
-"""For a text of this many bytes, many searches for one byte each take less time than one loop."""
+"""From this size on (bytes), one search for each byte of ``_RARE`` is faster than ``translate``."""
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 

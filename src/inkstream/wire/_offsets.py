@@ -77,7 +77,7 @@ class Offset:
         return self.internal_id == 0
 
     def lies_in(self, state: StreamState) -> bool:
-        """Return whether the stream ``state`` still has the same messages before this offset."""
+        """Return whether this offset is a valid place in the stream with this state."""
         if self.is_start:
             return True
         return (
@@ -95,7 +95,7 @@ def offset_start(internal_id: int) -> bytes:
 
 def offset_text(start: bytes, position: int, generation: int) -> bytes:
     """Return an offset as text, without ``.end``. ``start`` is the stream's ``offset_start``."""
-    # The last four digits of the position come from a table, because every token has an offset.
+    # This function runs for nearly every event, so a table of pairs of digits saves time.
     return b"%b%b%b%b_%b" % (
         start,
         _high_digits(position >> 20),

@@ -7,7 +7,7 @@ segments of a byte stream (docs/durable-streams.md) have no index. All other str
 streams.
 
 Clients of Durable Streams get the stored messages (``decode_messages``). All other readers get
-``readable_messages``, in which a string of a Durable Streams client is a piece of text too.
+``readable_messages``, in which a JSON string that a Durable Streams client wrote is text too.
 """
 
 from __future__ import annotations
@@ -180,18 +180,18 @@ _ESCAPE: Final = re.compile(
 
 
 def _clean_json(raw: bytes) -> bytes:
-    """Return JSON in which the escape of half a surrogate pair is the escape of U+FFFD."""
+    """Return JSON in which the escape of U+FFFD replaces each escape of half a surrogate pair."""
     if b"\\ud" not in raw and b"\\uD" not in raw:
         return raw
     return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], raw)
 
 
 def readable_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
-    """Yield the messages of a JSON stream's segments as every reader but Durable Streams gets them.
+    """Yield a JSON stream's messages for all readers except clients of Durable Streams.
 
-    A JSON string is a piece of text, even if a client of Durable Streams has written it. Otherwise
-    one reader would get a text that another reader does not get. Half a surrogate pair becomes
-    U+FFFD, because UTF-8 cannot encode the half.
+    A JSON string that a client of Durable Streams wrote becomes a piece of text. Otherwise the
+    text of the stream would lack this string. Half a surrogate pair becomes U+FFFD, because UTF-8
+    cannot encode the half.
     """
     for message in decode_messages(segments):
         if isinstance(message, str):
@@ -229,7 +229,7 @@ def cut(segment: Segment, after: int, until: int | None = None) -> Segment | Non
 
 
 def merge(segments: Sequence[Segment]) -> list[Segment]:
-    """Return the same messages, at the same positions, in fewer segments.
+    """Return the same messages, at the same positions, in fewer segments if possible.
 
     A returned segment is larger than ``SEGMENT_BYTES`` only if a given segment is so large.
     """
