@@ -29,7 +29,7 @@ class Audience:
         self._changes = changes
         self._clock = core.clock
         # Without hints, a process sees ``due_at`` only at its next poll, so the grace is at least
-        # two polls long.
+        # twice the pause between two polls.
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:

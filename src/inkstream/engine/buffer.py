@@ -118,7 +118,7 @@ class Buffer:
         """Return whether there is room for ``size`` bytes now.
 
         If no text of this buffer waits for a commit, every piece fits. Without this rule, a piece
-        larger than the limits would wait for ever.
+        that is larger than ``Limits.buffer_bytes`` would wait for ever.
         """
         if not self._taken_bytes and not self.ready:
             return True

@@ -11,7 +11,7 @@ from inkstream._errors import StreamNotFound
 from inkstream.engine.reader import Reader
 
 TURN_BYTES: Final = 64 * 1024
-"""A reader returns about this many bytes in one turn."""
+"""A reader's turn ends after about this many bytes, or earlier if the reader has no more bytes."""
 
 
 class _Ring:
@@ -79,11 +79,12 @@ class Bundle:
         """Give each ready reader a turn, again and again, until no reader has new bytes.
 
         Each item is a reader and its new bytes. Empty bytes mean that the reader's stream has
-        ended. ``None`` means that the reader's stream was deleted. In both cases the
-        bundle has removed the reader.
+        ended. ``None`` means that the reader's stream was deleted. In both cases, the bundle has
+        removed the reader.
 
         Raises:
             ReaderSentAway: The response must close without a terminal event.
+            StoreUnavailable: The store is away, and a reader's next messages are not in memory.
         """
         while self.ready:
             reader = next(iter(self.ready))

@@ -1,4 +1,4 @@
-"""Detects jumps of the wall clock, so that a jump ends no stream and deletes no stream."""
+"""Detects large jumps of the wall clock, so that a jump does not end or delete streams at once."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Calendar:
         """Return the wall time from which a stream's times are counted.
 
         If the store has a clock of its own and this clock is behind, the difference is added.
-        Otherwise other hosts would end new streams before their start.
+        Otherwise other hosts could end a new stream too early.
 
-        After a jump, this is the later of two times: the clock's time, and the time that the clock
-        would show without the jump. If a new stream's ``due_at`` were counted from the earlier
-        time, the stream could be due at once when the clock is set right.
+        After a jump, the result is the later of two times: the clock's time, and the time that the
+        clock would show without the jump. If a new stream's ``due_at`` were counted from the
+        earlier time, the stream could be due at once when the clock is set right.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
         corrected = wall + self._behind_s()
@@ -65,8 +65,8 @@ class Calendar:
         if self._jumped_at is not None:
             self._jumped_at = None
             _log.warning("streams expire and come due again: the wall clock is trusted again")
-        # Over weeks, small corrections of the wall clock add up to more than ``JUMP_S``. Their sum
-        # must not look like a jump, so the next call measures only what changed since this call.
+        # Over weeks, small corrections of the wall clock may add up to more than ``JUMP_S``. Their
+        # sum must not look like a jump, so the next call measures only the change since this call.
         self._offset = wall - monotonic
         self._trusted_behind_s = self._behind_s()
         return wall

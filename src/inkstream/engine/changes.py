@@ -1,4 +1,4 @@
-"""Makes the changes that need no writer: create, cancel, delete, and append to a log."""
+"""Makes changes that need no writer, for example creates or cancels a stream, or closes a log."""
 
 from __future__ import annotations
 

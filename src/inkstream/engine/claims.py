@@ -114,8 +114,9 @@ class Claims:
                 worker=self._core.worker,
                 due_at=None,
             )
-            # A dying writer may append after the read of ``state``. Then ``state`` lacks the run of
-            # this text. So the store refuses the claim, and the loop uses the newer state.
+            # A dying writer may append text after the read of ``state``, and ``state`` then lacks
+            # the run of this text. Because of ``if_tail``, the store refuses the claim in this
+            # case, and the loop tries again with the newer state.
             change = replace(change, if_tail=state.tail)
             claim = _Claim(self._writers, state, change)
             try:
@@ -144,8 +145,9 @@ class Claims:
             )
         if state.status is Status.PENDING:
             return
-        # ``lost`` means that this worker claimed the stream, but did not learn the outcome. In the
-        # first epoch, no writer can have written text, so this worker may claim the stream again.
+        # ``lost`` usually means that this worker claimed the stream, but did not learn the outcome.
+        # If this claim began the first epoch, no writer has written text yet, so this worker may
+        # claim the stream again.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -182,7 +184,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream when its claim is committed, because the claim's caller was cancelled."""
+        """End the stream if its claim is or will be committed: the claim's caller was cancelled."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Group commit: one transaction commits everything that an engine has to commit at one moment.
+"""Group commit: one transaction commits the changes of all queued parties of an engine.
 
 The order of the steps keeps guarantee G1: a reader gets only stored text. First the store commits.
 Then each party publishes its messages to its tail, wakes the readers of the tail, and tells its
@@ -20,8 +20,9 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# The CPU time of this process for each commit, for each group in it, and for each woken reader.
-# Measured times would differ between two simulations with the same seed, so these are constants.
+# Estimates of this process's CPU time for each commit, for each group in it, and for each woken
+# reader. The times are constants, because measured times would make two simulations with the same
+# seed differ.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
@@ -96,7 +97,7 @@ class Committer:
 
         ``published`` gets the outcome, and returns the number of readers that it has woken. The
         calls of ``published`` are in the order of the commits. If the caller is cancelled, the
-        group may still be committed, and ``published`` is called.
+        group may still be committed. The committer then calls ``published`` all the same.
 
         Raises:
             StoreUnavailable: The group was not committed.
@@ -131,7 +132,7 @@ class Committer:
                 groups += taken
                 parties.append((party, len(taken)))
         if not groups:
-            self.away_since = None  # every writer that had text to commit has been stopped
+            self.away_since = None  # nothing waits for a commit, so nothing waits for the store
             self._end_waits()
             return
         started = self._clock.monotonic()

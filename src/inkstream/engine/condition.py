@@ -45,7 +45,7 @@ class _Course:
 
 
 class Condition:
-    """Observe this worker's streams, readers and event loop at each tick, and describe them."""
+    """Observe this worker's streams, readers and event loop, and describe them."""
 
     def __init__(self, core: Core, tails: Iterable[Tail], committer: Committer) -> None:
         clock, timing = core.clock, core.timing
@@ -168,7 +168,7 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return how many messages and seconds the readers of each tail are behind the tail.
+        """Return by how many messages, and for how many seconds, readers are behind each tail.
 
         The result has only readers that did not move since the last call, because a healthy reader
         that is behind moves at once.

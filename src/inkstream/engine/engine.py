@@ -41,8 +41,8 @@ class Engine:
     """One worker. An engine works only on the event loop on which it was started.
 
     Attributes:
-        sends: Chooses some of the sends of text to readers. The engine measures the delay of the
-            chosen sends. ``None`` if no observer asks for these delays.
+        sends: Chooses some of the sends of text to readers. The code that sends the text measures
+            the delay of each chosen send. ``None`` if no observer asks for these delays.
     """
 
     def __init__(
@@ -147,7 +147,8 @@ class Engine:
         disconnected without a terminal event, so that their clients reconnect to another process.
 
         Raises:
-            TimeoutError: The store was too slow to write all ends.
+            TimeoutError: The store was too slow to write all ends. A reader of a stream without an
+                end is then disconnected without a terminal event.
         """
         now = self.clock.monotonic()
         grace = self.timing.shutdown_grace_s if grace_s is None else grace_s

@@ -1,4 +1,4 @@
-"""Logs the events of an engine that operators need: ends of streams, outages, dead workers."""
+"""Logs the events of an engine that operators need, for example ends of streams and outages."""
 # ruff: noqa: D102  (the docstrings of ``Observer`` describe the methods)
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ SOURCE_TASK: Final = "inkstream-source-"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Yield this from a source to store a JSON value with the stream's end (usage, finish reason).
+    """Yield this from a source to store a JSON value, for example the usage, with the stream's end.
 
     Only the last result of a source counts. inkstream stores this result also if the source raises
     later, or if another operation ends the stream. But if the source raises a ``StreamError`` with
@@ -220,9 +220,9 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
                 else:
                     asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
         finally:
-            # Without this call, a generator that is not read to its end would be closed by the
-            # garbage collector: much later, and on any thread. Until then, it keeps its call to the
-            # provider open.
+            # Without this call, only the garbage collector would close a generator that is not read
+            # to its end: perhaps much later, and on any thread. Until it is closed, the generator
+            # may keep its call to the provider open.
             close = getattr(messages, "close", None)
             if close is not None:
                 close()
@@ -298,7 +298,8 @@ async def write_to_end(
 ) -> asyncio.Task[None]:
     """Run ``source`` in ``context`` until the source ends, and call ``finish`` to end the stream.
 
-    If the stream ends before the source, the source is cancelled and ``finish`` is not called.
+    If the stream ends before the source, the source is cancelled and ``finish`` is not called. If
+    the source raises ``WriterFenced`` or ``StoreUnavailable``, ``finish`` is not called either.
 
     Returns:
         The task of the source. It may still be running, because a source may ignore the
@@ -327,7 +328,7 @@ async def write_to_end(
     except InvalidInput as exc:
         await finish(end_for(writer.stream_id, exc, source))
     except (WriterFenced, StoreUnavailable):
-        pass  # the stream has another end or writer, or gets an end when the store is back
+        pass  # the stream has another end or writer, was deleted, or ends when the store is back
     except InkstreamError:
         _log.exception("the end of stream %r could not be written", writer.stream_id)
     return task

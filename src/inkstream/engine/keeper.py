@@ -16,7 +16,9 @@ or is cut off from the database
 is dead                                      unchanged  free      end its streams within 2 s
 ===========================================  =========  ========  ================================
 
-If a stream may be taken over, other processes do not end it, but keep it for a take-over.
+A process that cannot see the worker's lock ends the streams of a blocked or dead worker only after
+``lease_s``. If a stream may be taken over, other processes do not end it, but keep it for a
+take-over.
 """
 
 from __future__ import annotations
@@ -79,8 +81,8 @@ class Keeper:
                 return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
-                # This thread did not run for a while: the process was stopped, or the machine
-                # slept. So give the loop time to run before the loop counts as blocked.
+                # This thread did not run for a while, for example because the process was stopped
+                # or the machine slept. So give the loop time to run before it counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:

@@ -1,9 +1,9 @@
 """Leases: how a worker finds out that another worker has died (G7).
 
-A worker is dead when its lock is free. A worker is also dead when its counter did not grow for the
-lease time, although this process read the counter often enough in that time. A failed or late read
-starts the lease time anew, because this process may have been paused, or the database may have been
-away. Leases do not depend on the wall clock.
+A worker is taken for dead when its lock is free. A worker is also taken for dead when its counter
+did not grow for the lease time, although this process read the counter often enough in that time. A
+failed or late read starts the lease time anew, because this process may have been paused, or the
+database may have been away. Leases do not depend on the wall clock.
 
 The counters also stop growing when the database answers reads but accepts no writes. So while the
 counter of a worker with streams is overdue, the sweeper sends its own beat with each read. If the

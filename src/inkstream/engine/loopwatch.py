@@ -2,7 +2,7 @@
 
 Some sources wait for nothing between two messages, or wait in a synchronous call. While such a
 source runs, the loop cannot run: it neither commits nor sends text, and all other streams of the
-process wait.
+engine wait.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Observer:
         """Record that this worker committed a stream's end."""
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Record that a writer of this worker lost its stream to another operation.
+        """Record that a writer of this worker lost its stream, usually to another operation.
 
         ``stream`` is the stream's state after the claim. ``status`` is the stream's status now, or
         ``None`` if the stream was deleted.

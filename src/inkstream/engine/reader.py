@@ -1,4 +1,4 @@
-"""A reader follows one stream. A reader never slows the writer or other readers (G9)."""
+"""A reader follows one stream. A slow reader never slows the writer or other readers (G9)."""
 
 from __future__ import annotations
 
@@ -170,8 +170,9 @@ class Reader:
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages (``tail.sent_away``) still exists. The clients of its
-            # readers must reconnect, and then get status 410.
+            # If ``tail.sent_away`` is set, the stream may still exist, for example after it lost
+            # messages. The reader's client must then reconnect. The server answers with status 410
+            # if the store lost the messages before the client's offset.
             raise ReaderSentAway if tail.sent_away else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False

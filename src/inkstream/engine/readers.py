@@ -95,7 +95,7 @@ class Readers:
         return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return all messages, as one or more pages for each id. Leave out absent streams."""
+        """Return all pages of each stream, by id. Leave out streams that are absent or gone."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]

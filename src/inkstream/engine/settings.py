@@ -106,10 +106,10 @@ class Timing:
         latency_window_s: The shortest time between two commits. After a pause, a commit starts
             immediately.
         throughput_window_s: Under load, the time between two commits grows up to this time.
-        start_within_s: A stream that is not claimed within this time ends ``timeout``.
+        start_within_s: A text stream that is not claimed within this time ends ``timeout``.
         appears_within_s: How long ``start`` waits for a stream that does not exist yet, because the
             transaction that creates it has not committed.
-        idle_s: A stream to which nothing was appended for this long ends ``timeout``.
+        idle_s: A stream whose writer appends nothing for this long ends ``timeout``.
         total_s: A stream that has the same writer for this long ends ``timeout``.
         retain_s: An ended stream is deleted this long after its end; ``None``: never.
         takeover_within_s: For this long after a stream's writer died or let go, another writer may

@@ -145,7 +145,7 @@ class Sweeper:
             query = replace(query, before=found[-1].internal_id)
 
     async def _bury(self, state: StreamState) -> None:
-        """Take a stream from its dead worker.
+        """Take a stream from a worker that is dead or does not write the stream.
 
         If the stream has ended, another worker can then report the end. If the stream has not
         ended and may be taken over, another writer can then take it over. If the stream may not be

@@ -163,8 +163,8 @@ class Tails:
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
         """Update a tail to a state that was just read or committed; return how many readers woke.
 
-        If ``state`` is ``None``, the stream does not exist. If the tail lacks messages that
-        ``state`` counts, ``run`` reads these messages from the store.
+        If ``state`` is ``None``, the stream does not exist. If the tail has no writer here and
+        lacks messages that ``state`` counts, ``run`` reads these messages from the store.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)

@@ -66,8 +66,9 @@ _STREAMING = (Status.STREAMING,)
 class Writer:
     """Append to one claimed text stream. Use a writer only on the event loop that created it.
 
-    Accepted messages become durable in order, and then visible to readers. The next commit begins
-    within ``Timing.throughput_window_s``, unless the store is slow or away.
+    Accepted messages become durable in order, and then visible to readers. If the writer is fenced
+    or gives up, the messages that are not durable yet may be lost. The next commit begins within
+    ``Timing.throughput_window_s``, unless the store is slow or away.
 
     Attributes:
         state: The stream's state after the claim.
@@ -175,7 +176,8 @@ class Writer:
         cancelled while this method waits, the message is not accepted.
 
         Raises:
-            WriterFenced: The stream has ended, or was released, taken over or deleted.
+            WriterFenced: The stream has ended, was released, taken over or deleted, or the store
+                lost text of the stream.
             MessageTooLarge, StreamTooLarge: The message exceeds a limit; nothing was accepted.
             InvalidMessage: The message is neither text nor a JSON object.
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``, or the
@@ -235,7 +237,8 @@ class Writer:
 
         Without this check, an end could be stored that no route can send.
         """
-        # The end is an object around the result. So a result that is valid alone may be too deep.
+        # The end is a JSON object around the result, so an end may be nested too deep although its
+        # result alone is valid.
         wire.dump_json({wire.END_KEY: wire.end_object(end)})
         if end.result is not None:
             size = len(wire.dump_json(end.result))
@@ -376,8 +379,8 @@ class Writer:
                 generation = outcome.heads[0].generation
             elif uncertain and self._landed(change, outcome):
                 assert outcome.state is not None
-                # Another process may have ended the stream since then, in a later generation. So
-                # the generation is that of this change's text or end.
+                # After the earlier attempt, another process may have ended the stream in a later
+                # generation. So use the generation of this change's own text or end.
                 reached = self._reached(change) + (change.end is not None)
                 generation = generation_of(outcome.state.runs, reached)
             else:

@@ -168,8 +168,8 @@ class Writers:
     async def finish_quietly(self, writer: Writer, end: End) -> None:
         """End a writer's stream, but do not raise ``WriterFenced`` or ``StoreUnavailable``.
 
-        After such an error, the stream has another end or another writer, or gets an end when the
-        store is back.
+        After such an error, the stream has another end or another writer, was deleted, or gets an
+        end when the store is back.
         """
         try:
             await self.finish(writer, end)
