@@ -163,9 +163,10 @@ class Segment:
 class StreamState:
     """The fields of a stream at one moment, without its messages.
 
-    All times are seconds since the Unix epoch. ``tail`` is the position after the last message, and
-    ``size`` is the number of stored bytes. ``worker`` and ``due_at`` say which worker must act next
-    on the stream, and when (docs/concepts.md, "Which worker acts on a stream").
+    A field that ends in ``_at`` is in seconds since the Unix epoch. A field that ends in ``_s`` is
+    a number of seconds. ``tail`` is the position after the last message, and ``size`` is the number
+    of stored bytes. ``worker`` and ``due_at`` say which worker must act next on the stream, and
+    when (docs/concepts.md, "Which worker acts on a stream").
     """
 
     internal_id: int
@@ -360,7 +361,7 @@ class Committed:
 
 @dataclass(slots=True)
 class Head:
-    """The fields of a stream that nearly every commit changes, with their values after a change.
+    """A stream's epoch, tail, size and generation after a change.
 
     ``generation`` is the generation of the stream's last run.
     """

@@ -9,7 +9,7 @@ from inkstream._types import Segment, StreamState
 from inkstream.engine.settings import Limits
 
 FEW_PIECES: Final = 4
-"""A healthy writer seldom has more pieces than this between two commits."""
+"""A writer seldom gets more pieces than this between two commits, unless it blocks the loop."""
 
 _HALF_BYTES: Final = 3
 """The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair if no other half comes."""

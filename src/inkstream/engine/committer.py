@@ -64,7 +64,8 @@ class Committer:
     def __init__(self, core: Core, notifier: Notifier) -> None:
         self.room = SharedRoom(core.limits.buffers_bytes)
         self.away_since: float | None = None
-        self._outage_at: float | None = None  # of the first failed commit since the last success
+        # The time of the first failed commit since the last commit that succeeded.
+        self._outage_at: float | None = None
         self.committed_at = 0.0
         self._store = core.store
         self._clock = core.clock

@@ -24,7 +24,7 @@ class Presence:
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
-        # Nothing calls ``has_streams`` while the loop is blocked, so ``is_busy`` adds this time.
+        # Nothing calls ``has_streams`` while the loop is blocked, so ``is_busy`` adds ``stall_s``.
         self._stall_s = timing.stall_s
         self._beat_at = _LONG_AGO
         self._busy_at = _LONG_AGO

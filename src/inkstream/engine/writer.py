@@ -205,7 +205,7 @@ class Writer:
         """Accept text that needs no check and no wait. Return False for any other message."""
         if not self._buffer.push(message):
             return False
-        if not self._queued:  # as ``_join``, without one more call for each token
+        if not self._queued:  # a copy of ``_join`` saves a call for each token
             self._queued = True
             self._committer.join(self)
         return True

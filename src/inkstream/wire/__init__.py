@@ -1,4 +1,4 @@
-"""Encodes and decodes offsets, messages, segments and events. The functions here do no I/O."""
+"""The formats of offsets, messages, segments and events. The functions here do no I/O."""
 
 from inkstream.wire._events import PING, end_frame, end_object, escape_text, event_frames, one_line
 from inkstream.wire._joined import joined
