@@ -163,10 +163,10 @@ class Segment:
 class StreamState:
     """The fields of a stream at one moment, without its messages.
 
-    A field that ends in ``_at`` is in seconds since the Unix epoch. A field that ends in ``_s`` is
-    a number of seconds. ``tail`` is the position after the last message, and ``size`` is the number
-    of stored bytes. ``worker`` and ``due_at`` say which worker must act next on the stream, and
-    when (docs/concepts.md, "Which worker acts on a stream").
+    Fields named ``…_at`` are seconds since the Unix epoch, and fields named ``…_s`` are durations
+    in seconds. ``tail`` is the position after the last message, and ``size`` is the number of
+    stored bytes. ``worker`` and ``due_at`` say which worker must act next on the stream, and when
+    (docs/concepts.md, "Which worker acts on a stream").
     """
 
     internal_id: int

@@ -16,7 +16,7 @@ or is cut off from the database
 is dead                                      unchanged  free      end its streams within 2 s
 ===========================================  =========  ========  ================================
 
-A process that cannot see the worker's lock ends the streams of a blocked or dead worker only after
+A process that cannot see the lock ends the streams only after the counter has stayed unchanged for
 ``lease_s``. If a stream may be taken over, other processes do not end it, but keep it for a
 take-over.
 """
