@@ -1,1 +1,1 @@
-"""The stores: for each database, one module or package with a class for ``abc.Store``."""
+"""``memory``, ``sqlite`` and ``postgres`` each have a class that implements ``abc.Store``."""

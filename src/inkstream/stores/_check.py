@@ -33,7 +33,7 @@ def segment_fault(count: int, payload: bytes, index: bytes) -> str | None:
 
 
 def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
-    """Yield what is wrong with a stream's runs. Wrong runs make valid offsets look invalid.
+    """Yield what is wrong with a stream's runs. Wrong runs can make valid offsets look invalid.
 
     ``text`` has the stored runs. ``tail`` and ``generation`` come from the stream's head.
     """

@@ -3,7 +3,7 @@
 A file is a sequence of queries. Each query has a name and a line that describes the query::
 
     -- name: load_head
-    -- The fields of a stream that change with every commit.
+    -- The fields of a stream that nearly every commit changes.
     SELECT epoch, tail, size FROM heads WHERE internal_id = ?;
 """
 

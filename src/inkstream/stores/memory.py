@@ -96,7 +96,7 @@ class _Workers:
 class MemoryStore:
     """Keep streams in ``database``, or in a new ``MemoryDatabase`` if ``database`` is ``None``.
 
-    Every call has its effect immediately, and then yields to the event loop.
+    Every asynchronous method has its effect immediately, and then yields to the event loop.
     """
 
     host_behind_s = 0.0
@@ -124,7 +124,7 @@ class MemoryStore:
         await asyncio.sleep(0)
 
     def crash(self) -> None:
-        """Act like a killed process: release the lock, and let later calls raise an error."""
+        """Act like a killed process: release the lock, and let later reads and writes fail."""
         self._dead = True
         if self._worker is not None:
             self._workers.unlock(self._worker, self)

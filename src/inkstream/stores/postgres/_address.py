@@ -38,7 +38,8 @@ class Address:
     Attributes:
         url: The URL for the driver, with the password.
         pooler: Whether a transaction pooler answers at this address.
-        listener_url: The URL for the one connection that stays open; ``None`` means ``url``.
+        listener_url: The URL for the one connection that stays open. ``None`` means ``url``, or no
+            such connection if ``pooler`` is true.
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
         ignored: Parameters of the URL that have no effect in inkstream.

@@ -9,7 +9,7 @@ that the worker is dead only if all of this is true:
   this, because a crash empties the table. The row also contains the server's start time, which a
   restart changes.
 - A second read, 0.5 to 3 seconds later, shows that the lock is still free and that the
-  worker has not beaten. A living worker that lost its connection has a new connection within
+  worker has not beaten. A living worker that lost its connection usually has a new one within
   milliseconds. If the worker cannot open a new connection for the lock, it records the loss
   (``unlock_worker``) through a connection of the store's pool.
 - In both reads, the statement that read the lock also committed a beat of the worker that reads.

@@ -18,7 +18,7 @@ _DRIVER: Final = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
     }
 )
-"""The parameters that stay in the URL, because the driver accepts them in a URL."""
+"""Parameters that stay in the URL, because the driver accepts them in a URL."""
 
 _POOLER_IF_ZERO: Final = frozenset(
     {"statement_cache_size", "prepared_statement_cache_size", "prepareThreshold"}
@@ -242,7 +242,10 @@ def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: str) -> float | None:
-    """Return a connect timeout in seconds. For 0 or less, return ``None``, as libpq does."""
+    """Return a connect timeout in seconds, or ``None`` for 0 or less.
+
+    As in libpq, a value of 0 or less means the same as no value.
+    """
     try:
         seconds = float(value)
     except ValueError:

@@ -72,8 +72,9 @@ class Session:
         """Call ``on_connect`` with the current connection now, and with every new connection.
 
         If ``on_connect`` fails on the current connection, ``attach`` raises the error, and nothing
-        is attached. If ``on_connect`` fails on a later connection, or because the session replaces
-        the current connection meanwhile, the session calls ``on_connect`` with the next one.
+        is attached. But if the reason is that this connection was lost meanwhile, ``attach`` raises
+        nothing. The session then calls ``on_connect`` with the next connection. The session also
+        does so if ``on_connect`` fails on a later connection.
         """
         self._on_connect.append(on_connect)
         connection = self._connection

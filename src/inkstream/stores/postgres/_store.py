@@ -163,8 +163,8 @@ class PostgresStore:
                     await self._session.open()
                 except DRIVER_ERRORS as exc:
                     raise unreachable(exc, self._migrate) from exc
-            # Do this now. The first write may be a call with the connection of a synchronous
-            # session, and such a call must not wait.
+            # Call ``_before_write`` now, because it waits on the event loop. The first write may be
+            # a call of inkstream.sync with a connection, which runs without an event loop.
             with contextlib.suppress(StoreError):
                 await self._before_write()
         except BaseException:

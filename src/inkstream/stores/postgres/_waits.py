@@ -28,7 +28,7 @@ class Waits:
         self._said_at = 0.0
 
     async def holder(self, asking: Any, waiting: Any) -> str | None:
-        """Return which sessions block the statement of a connection; ``None`` if no session does.
+        """Return which sessions block the statement of a connection; ``None`` if none is found.
 
         Args:
             asking: Another connection to the same server.

@@ -69,7 +69,7 @@ FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS 
 SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
 
 -- name: heartbeat
--- Beat, forget workers, and return all workers.
+-- Beat and forget workers, if the arguments ask for it. Return all workers.
 SELECT worker, beats, lock, beaten
 FROM inkstream.heartbeat(
     CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS bigint), CAST($4 AS text[]),
@@ -98,8 +98,8 @@ SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
 -- The schema version of the database, the oldest version that the library must know, the encoding,
--- and all migrations with their digests. to_jsonb returns NULL instead of an error if a development
--- version made the table, without the column digest.
+-- and all migrations with their digests. If a development version made the table without the column
+-- digest, to_jsonb returns NULL instead of an error.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
     coalesce(array_agg(m.version ORDER BY m.version), '{}'),
     coalesce(array_agg(to_jsonb(m) ->> 'digest' ORDER BY m.version), '{}')

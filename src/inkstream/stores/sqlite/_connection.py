@@ -71,8 +71,8 @@ def check_place(path: Path) -> None:
 
     Raises:
         StoreUnavailable: The directory is missing, read-only, or on a filesystem whose locks are
-            not reliable; or this user may not write the file; or the file has a second name (a hard
-            link).
+            not reliable; or this user may not read and write the file; or the file has a second
+            name (a hard link).
     """
     directory = path.parent
     if not directory.is_dir():

@@ -43,7 +43,7 @@ class FileFacts:
 
 
 def file_and_companions(path_or_url: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
-    """Return the file, and the files that SQLite and inkstream keep beside it."""
+    """Return the paths of the database file, and of its ``-wal``, ``-shm`` and lock file."""
     path = database_path(path_or_url)
     return path, [Path(f"{path}-wal"), Path(f"{path}-shm"), lock_file(path)]
 

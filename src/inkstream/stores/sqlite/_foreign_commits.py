@@ -61,7 +61,7 @@ class ForeignCommits:
         now: tuple[int, int] | None,
     ) -> list[StreamId] | None:
         if before is None or now is None or now[0] < before[0] or now[1] < before[1]:
-            return None  # this is the first look, or a backup was restored into the file
+            return None  # this is the first look at the file, or a backup was restored into it
         (begin,) = connection.execute(SQL.journal_begin).fetchone()
         if now[0] - before[0] + now[1] - before[1] > _MANY or begin > before[1] + 1:
             return None

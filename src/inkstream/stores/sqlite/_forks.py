@@ -1,10 +1,10 @@
-"""Closes connections before the process forks. A child without file locks gets an error.
+"""Closes connections before the process forks. A child that would have no locks gets an error.
 
 In this module, a fork is a call of ``os.fork``, and not the fork of a stream.
 
 SQLite keeps a record of its locks in process memory. If a process forks while a connection is open,
-the child inherits the record but not the locks. The child's own connections then take no locks. The
-next process that closes the file removes the write-ahead log while the child still uses the log,
+the child inherits the record but not the locks. The child's own connections then take no locks. A
+process that closes the file may then remove the write-ahead log while the child still uses the log,
 and the child's commits are lost. (https://www.sqlite.org/howtocorrupt.html, 2.6)
 """
 
@@ -81,7 +81,7 @@ class Gate:
 
 
 class Parkable:
-    """The threads of a store, registered so that a fork happens while no connection is open."""
+    """The threads of a store, which can close their connections before a fork."""
 
     path: Path
 
@@ -151,8 +151,8 @@ if hasattr(os, "register_at_fork"):
 def check_usable() -> None:
     """Raise an error if every call of SQLite would hang in this forked child.
 
-    A fork copies the lock of SQLite's allocator, but not the thread that holds this lock. The
-    parent's own threads are parked, but a thread of the application may be inside SQLite.
+    A fork copies the lock of SQLite's allocator, but not the thread that holds this lock. This
+    thread is usually a thread of the application, because the stores' threads stop before a fork.
 
     Raises:
         StoreUnavailable

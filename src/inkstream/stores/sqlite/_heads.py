@@ -54,7 +54,7 @@ class Commit:
 
 
 class Heads:
-    """Keep the heads that the last commit wrote, so that the next commit need not read them.
+    """Keep the heads of earlier commits, so that the next commit need not read them.
 
     The kept heads are valid only if the last transaction was committed, and no connection has
     written anything since then. ``data_version`` shows writes of other connections, and
@@ -86,8 +86,8 @@ class Heads:
             and self._mark == (version, db.total_changes)
             and len(self._rows) < _KEPT
         )
-        # The caller changes the rows in place. If it never calls ``written``, the rows are wrong,
-        # and the next transaction must not use them.
+        # The caller changes the rows in place. If the caller fails before it calls ``written``, the
+        # rows may differ from the file, so the next transaction must not use them.
         self._connection = None
         self._version = version
         if not valid:

@@ -38,7 +38,8 @@ _MAPPED: Final = (128, 1)
 _holders: dict[FileId, int] = {}
 """For each file, the id of the process that took the lock.
 
-In a forked child, each id is the id of the parent, because only the parent has the lock.
+In a forked child, an inherited id is still the id of the parent, because only the parent has that
+lock.
 """
 
 

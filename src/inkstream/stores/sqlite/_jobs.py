@@ -37,7 +37,10 @@ class Job(Generic[T]):
     ) -> None:
         self.run = run
         self.alone = alone
-        """Whether the job needs its own transaction, so that no other job waits for this job."""
+        """Whether the job gets its own transaction.
+
+        Other jobs in its transaction would get their outcome only after this job has run.
+        """
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
         self._claim = threading.Lock()

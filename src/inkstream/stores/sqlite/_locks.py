@@ -28,7 +28,7 @@ HAS_LOCKS: Final[bool] = fcntl is not None
 _READY: Final = b"ready"
 
 _held: set[int] = set()
-"""Descriptors that a forked child must close, because they would keep the parent's lock alive."""
+"""Descriptors that a forked child must close. Otherwise the locks would outlive the parent."""
 
 
 def _drop_in_child() -> None:
@@ -128,7 +128,10 @@ class WritersLock:
 
 
 class WorkerLocks:
-    """The lock files of a database's workers. A file is locked while its worker's process lives."""
+    """The lock files of a database's workers.
+
+    A file stays locked until its worker releases the lock, or the worker's process ends.
+    """
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -140,7 +143,7 @@ class WorkerLocks:
         """Take the lock in a worker's name, unless this object already holds it.
 
         Raises:
-            StoreUnavailable: Another process holds the lock.
+            StoreUnavailable: Another process or store holds the lock.
         """
         if not HAS_LOCKS or self._holds(worker):
             return

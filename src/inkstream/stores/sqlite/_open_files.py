@@ -1,4 +1,4 @@
-"""Asks the operating system about files that this process has open."""
+"""Asks the operating system about database files: which are open, replaced or locked."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def locks_here(path: Path) -> list[str] | None:
 
     Return ``None`` if this process does not have the file open, or if the system has no ``/proc``.
 
-    ``/proc/locks`` is usable only for messages. Its devices and process ids differ from the results
-    of ``stat`` and ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another
-    container.
+    This function does not read ``/proc/locks``, because the devices and process ids there differ
+    from the results of ``stat`` and ``getpid`` on btrfs, on overlay filesystems, and if ``/proc``
+    belongs to another container.
     """
     found: list[str] | None = None
     for descriptor in descriptors_of(path) or ():
@@ -75,12 +75,18 @@ def is_written_here(path: Path) -> bool:
 
 
 def other_holder(lock_file: Path) -> int | None:
-    """Return another process that has the ``flock`` on a file, as far as the system shows this."""
+    """Return the id of another process that has the ``flock`` on a file; ``None`` if none is found.
+
+    On some systems (see ``locks_here``) no process is found, so use the result only in messages.
+    """
     return _other(lock_file, "FLOCK", "0")
 
 
 def other_writer(path: Path) -> int | None:
-    """Return another process that writes to a database, as far as the system shows this."""
+    """Return the id of another process that writes to a database; ``None`` if none is found.
+
+    On some systems (see ``locks_here``) no process is found, so use the result only in messages.
+    """
     return _other(Path(f"{path}-shm"), "POSIX", _WRITE_LOCK)
 
 
@@ -151,7 +157,10 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise an error if SQLite would mix a new database with an old write-ahead log.
+        """Raise an error if a new connection would lose the write-ahead log or apply it wrongly.
+
+        SQLite would remove the log if the database is missing, and would mix the log with a new
+        database at the same path.
 
         Raises:
             StoreUnavailable
@@ -193,7 +202,7 @@ class LastOpened:
         """Called, on any thread, when a connection opens another file than the last connection."""
 
     def check(self) -> None:
-        """Raise ``StoreUnavailable`` if a connection would mix two databases."""
+        """Raise ``StoreUnavailable`` as ``OpenFiles.check_log`` does."""
         if self._last is not None:
             self._last.check_log()
 

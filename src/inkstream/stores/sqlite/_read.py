@@ -112,7 +112,7 @@ def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> li
 
 
 def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a stretch: all merged rows, then live rows up to ``max_bytes``."""
+    """Yield the rows of a stretch: all merged rows, then live rows up to about ``max_bytes``."""
     where = stretch._asdict()
     after, until = stretch.after, stretch.until
     for row in db.execute(SQL.merged_segments, where):

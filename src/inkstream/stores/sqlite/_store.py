@@ -55,9 +55,9 @@ class SQLiteStore:
 
     Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, or
     Django's ``connection``. The method then runs in the caller's thread, inside the caller's open
-    transaction. If no transaction is open, the method begins one, as ``sqlite3`` itself does before
-    an INSERT. All other writers wait until that transaction ends. But if no transaction is open and
-    the connection has ``isolation_level=None``, the method commits its effect before it returns.
+    transaction. If no transaction is open, the method begins a transaction, which the caller must
+    end. Until then, all other writers of the file wait. But if no transaction is open and the
+    connection has ``isolation_level=None``, the method commits its effect before it returns.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -359,9 +359,10 @@ class SQLiteStore:
         row_factory, connection.row_factory = connection.row_factory, None
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
-                # sqlite3 itself would begin a transaction only before the first INSERT, but the
-                # reads before the INSERT need it too. It must be a writing transaction. Otherwise
-                # a commit of another connection after such a read would make the INSERT fail.
+                # sqlite3 itself would begin a transaction only before the method's first INSERT,
+                # but the method's reads before this INSERT must be in the same transaction. A
+                # commit of another connection after such a read would make the INSERT fail. So
+                # begin a transaction that takes the write lock at once.
                 level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")

@@ -13,14 +13,15 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""A merge counts its payload in bytes, plus ``_STREAM_BYTES``, plus ``_ROW_BYTES`` per live row."""
+"""A merge costs its payload in bytes, plus ``_STREAM_BYTES``, plus ``_ROW_BYTES`` per live row."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
     """Do one step of housekeeping, inside a transaction; return True if there is more to do.
 
-    The step rewrites about ``max_bytes``. ``long`` has the streams with many live rows that have
-    not ended. The step removes a stream from ``long`` when all its live rows are merged.
+    The step rewrites about ``max_bytes``. ``long`` has the internal ids of streams that have many
+    live rows although they may not have ended. The step removes a stream from ``long`` when all
+    live rows of the stream are merged.
     """
     db.execute(SQL.trim_journal)
     more = _expire(db, now, max_bytes)
@@ -59,7 +60,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge a stream's oldest live rows; return the cost in bytes, and whether none is left."""
+    """Merge a stream's oldest live rows; return the cost in bytes, and whether no row is left."""
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True

@@ -1,9 +1,9 @@
 """The store's writes. Every function runs in a transaction.
 
-No other connection writes during this transaction. So a function can read the heads once, and check
-the conditions in Python. Each function first makes all checks that may refuse a new stream or a
-group, and only then writes this stream or group. So nothing of a refused stream or group is
-written.
+If another connection wrote between the reads and the writes of a transaction, SQLite would refuse
+the writes. So a function can read the heads once, and check the conditions in Python. Each function
+first makes all checks that may refuse a new stream or a group, and only then writes this stream or
+group. So nothing of a refused stream or group is written.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Applied(NamedTuple):
 
     Attributes:
         outcomes: The outcome of each group.
-        long: The streams whose chain of live rows became long.
+        long: The internal ids of streams that grew enough for a merge (see ``LARGE_CHAIN_BYTES``).
         last_live: The largest id that any live row ever had.
         commit: The token that the caller stores in ``Heads.committed`` after ``COMMIT``.
     """
@@ -275,7 +275,7 @@ class _Batch:
         self._moved[head.internal_id] = head
 
     def _move(self, head: HeadRow, change: Change) -> None:
-        """Write the columns that an append does not change."""
+        """Write the part of a change that is not an append, and list the stream in the journal."""
         status, end = change.status, change.end
         if end is not None:
             status = end.status
@@ -341,8 +341,8 @@ _MORE_ROWS: Final = {
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
     """Insert several rows per statement. ``fields`` has the columns of all rows in one list.
 
-    ``executemany`` would release the interpreter's lock for each row. The write thread would then
-    wait at each row until the thread of the event loop gives the lock back.
+    ``executemany`` would release the interpreter's lock for each row. At each row, the write thread
+    might then wait until the thread of the event loop gives the lock back.
     """
     step = _ROWS * width
     many = len(fields) // step * step

@@ -39,14 +39,17 @@ _log = logging.getLogger("inkstream")
 
 
 class WriteThread:
-    """The thread that writes. Jobs that wait at the same time share a transaction and an fsync."""
+    """The thread that writes. Jobs that wait together can share a transaction and an fsync."""
 
     def __init__(self, settings: Settings) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._calls = 0
         self._said_at = -_SAY_AGAIN_S
         self.suspect = False
-        """True if a commit's outcome is unknown. Then reads must wait until another job has run."""
+        """True if the write-ahead log may have data that is not on the disk.
+
+        Reads must then wait until another job has run.
+        """
         self._settings = settings
         self._path = settings.path
         self._wal = f"{settings.path}-wal"
@@ -68,7 +71,7 @@ class WriteThread:
         self._thread.start()
 
     async def run(self, job: Job[T], wait_s: float) -> T:
-        """Run a job. If it waits for the lock for a second, log which process has the lock."""
+        """Run a job. If it has not begun after a second, log the cause, once a minute at most."""
         slow = asyncio.get_running_loop().call_later(_SAY_AFTER_S, self._say, job)
         self._calls += 1
         try:

@@ -179,13 +179,14 @@ INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_stream
 
 -- name: is_deletable
 -- Whether a stream has forks. There is no row if the stream does not exist or is gone. If the second
--- value is a time, there is also no row if the stream is live, or is not due at this time.
+-- value is a time, there is also no row if the stream is pending or streaming, or is not due at this
+-- time.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
 FROM inkstream_streams s WHERE s.internal_id = ?1 AND NOT s.gone
     AND (?2 IS NULL OR (s.due_at <= ?2 AND s.status NOT IN ('pending', 'streaming')));
 
 -- name: set_gone
--- Mark a stream as gone: it is kept only for its forks.
+-- Make a stream gone: its messages are kept only for its forks.
 UPDATE inkstream_streams SET gone = 1, worker = NULL, due_at = NULL, report = 0 WHERE internal_id = ?;
 
 -- name: seal_head
@@ -245,7 +246,7 @@ SELECT worker, beats, host FROM inkstream_workers;
 SELECT worker, host, beat_at, said FROM inkstream_workers;
 
 -- name: unmerged
--- Ended streams whose segments are still to be merged, oldest first.
+-- The oldest 1000 ended streams that have segments left to merge.
 SELECT internal_id FROM inkstream_streams WHERE unmerged = 1 ORDER BY internal_id LIMIT 1000;
 
 -- name: last_segment
@@ -276,7 +277,7 @@ SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal
 UPDATE inkstream_streams SET unmerged = 0 WHERE internal_id = ?;
 
 -- name: expired
--- The first 100 ended streams and logs that are due, which tidy deletes.
+-- The 100 ended streams and logs that have been due for the longest time.
 SELECT s.internal_id, h.size FROM inkstream_streams s
 JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.due_at <= ? AND s.status NOT IN ('pending', 'streaming') AND NOT s.gone

@@ -1,6 +1,6 @@
 -- The first schema.
 
--- The files of this folder, in order, are the schema. A test checks that the files
+-- The files of the folder schema/, in order, are the schema. A test checks that the files
 -- in migrations/ create the same schema.
 --
 -- Each atomic operation is one function, so the store calls it in one round trip. During a deploy,
@@ -46,7 +46,8 @@ CREATE TABLE inkstream.streams (
     -- The code, message and result of the end. They are JSON, because a column of the type text
     -- cannot contain the character NUL.
     ending json,
-    -- True for pending and streaming streams that are not gone. max_live limits their number.
+    -- True for pending and streaming streams that are not gone. max_live limits how many of these an
+    -- owner may have.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
@@ -648,7 +649,7 @@ BEGIN
         AND p_statuses IS NOT NULL
     THEN
         -- Find the newest streams of each status, then the newest of all of these. Each status is
-        -- a literal. For a parameter, the planner would expect a rare status to be common.
+        -- a literal, because for a parameter the planner cannot see that a status is rare.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'
@@ -852,7 +853,7 @@ END $$;
 -- Beat for p_worker if p_beat is set, forget the workers in p_forget, and return all workers. The
 -- column lock is held, free, released or unknown. A free lock alone does not prove that the worker
 -- is dead, because the worker may take the lock again on a new connection. beaten is the number of
--- beats of all workers. p_beaten is the beaten that this worker's last call returned.
+-- beats of all workers. p_beaten is the value of beaten after this worker's last beat.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
--- The files of this folder, in order, are the schema. A test checks that the files
+-- The files of the folder schema/, in order, are the schema. A test checks that the files
 -- in migrations/ create the same schema.
 --
 -- Each atomic operation is one function, so the store calls it in one round trip. During a deploy,
@@ -44,7 +44,8 @@ CREATE TABLE inkstream.streams (
     -- The code, message and result of the end. They are JSON, because a column of the type text
     -- cannot contain the character NUL.
     ending json,
-    -- True for pending and streaming streams that are not gone. max_live limits their number.
+    -- True for pending and streaming streams that are not gone. max_live limits how many of these an
+    -- owner may have.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,

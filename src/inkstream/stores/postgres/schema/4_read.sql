@@ -101,7 +101,7 @@ BEGIN
         AND p_statuses IS NOT NULL
     THEN
         -- Find the newest streams of each status, then the newest of all of these. Each status is
-        -- a literal. For a parameter, the planner would expect a rare status to be common.
+        -- a literal, because for a parameter the planner cannot see that a status is rare.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'

@@ -43,7 +43,7 @@ END $$;
 -- Beat for p_worker if p_beat is set, forget the workers in p_forget, and return all workers. The
 -- column lock is held, free, released or unknown. A free lock alone does not prove that the worker
 -- is dead, because the worker may take the lock again on a new connection. beaten is the number of
--- beats of all workers. p_beaten is the beaten that this worker's last call returned.
+-- beats of all workers. p_beaten is the value of beaten after this worker's last beat.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
