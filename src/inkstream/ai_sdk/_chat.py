@@ -81,8 +81,8 @@ class UIMessageChat:
 
         If the last message is a complete answer with neither a new output nor the user's decision
         about a tool call, the response is 409. Without this refusal, a page that sends requests
-        automatically would ask without end. If the answer in the last message is still running,
-        and does not itself continue another answer, the response is also 409.
+        automatically would ask without end. If the answer in the last message is still running, and
+        no window has continued it yet, the response is also 409.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of

@@ -152,7 +152,7 @@ class AGUIEncoder(PartEncoder):
         )
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send steps and state as events of their own type, and other parts as ``CUSTOM``."""
+        """Send steps, state and activities as events of their own type, the rest as ``CUSTOM``."""
         progress = self._progress
         kind = "data-part" if part is None else part["type"]
         if kind == "start-step":

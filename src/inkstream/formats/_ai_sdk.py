@@ -113,7 +113,7 @@ class AISDKEncoder(PartEncoder):
         yield from self.chunk(raw.raw)
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send a known part unchanged, and any other object as ``data-part``."""
+        """Send a part that the client's version knows unchanged, and the rest as ``data-part``."""
         if part is None:
             value = load(raw)
             if self._version < 7 or not _is_of_version_7(value):
@@ -123,7 +123,7 @@ class AISDKEncoder(PartEncoder):
 
 
 def _is_of_version_7(part: Mapping[str, Any]) -> bool:
-    """Return whether a part has a type that only version 7 knows."""
+    """Return whether a part is valid and has a type that version 7 knows and version 6 does not."""
     if part.get("type") == "custom":
         return isinstance(part.get("kind"), str) and part.keys() <= {"type", "kind"}
     return (

@@ -1,4 +1,4 @@
-"""Chunks of OpenAI's Chat Completions API, for OpenAI's SDKs and all compatible clients."""
+"""Chunks of OpenAI's Chat Completions API, for OpenAI's SDKs and compatible clients."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _USAGE: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_t
 class OpenAIChatEncoder(PartEncoder):
     """Encode a stream as chunks of one chat completion.
 
-    Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
-    client must run become ``tool_calls``. The format has no place for other parts, so they are left
-    out. If the stream did not end ``done``, an ``error`` is sent. OpenAI's SDKs then raise an
-    exception.
+    Text becomes ``content``, and reasoning becomes ``reasoning_content``. A tool call becomes
+    ``tool_calls``, unless the provider runs the tool. The format has no place for other parts, so
+    the encoder leaves other parts out. If the stream did not end ``done``, the encoder sends an
+    ``error``, and OpenAI's SDKs raise an exception.
     """
 
     counts = True

@@ -54,8 +54,8 @@ class Progress:
     """The parts that an encoder has open, and how much of the answer it has sent.
 
     Attributes:
-        phase: ``""``: nothing was sent; ``s``: the first chunk was sent; ``f``: everything but the
-            last chunk was sent.
+        phase: ``""``: nothing was sent; ``s``: the first chunk was sent; ``f``: the chunk about the
+            stream's end was sent, and only ``[DONE]`` may follow.
         text: The position at which the open text part began; ``None`` if no text part is open.
         step: The position at which the open step began; ``None`` if no step is open.
         calls: Tool calls without an output, by id.

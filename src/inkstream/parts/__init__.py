@@ -1,8 +1,8 @@
 """The parts of an answer that are JSON objects. A page can show them besides the answer's text.
 
-They are reasoning, tool calls, cited sources, files, and data of the application. The ``type`` of
-such an object is the name of a UI-message chunk of the AI SDK. inkstream stores and sends other
-objects and malformed parts without interpreting them.
+They are reasoning, tool calls, cited sources, files, steps, metadata, and data of the application.
+The ``type`` of such an object is the name of a UI-message chunk of the AI SDK. inkstream stores and
+sends other objects and malformed parts without interpreting them.
 """
 
 from inkstream.parts._deltas import Delta, delta_of, join_delta

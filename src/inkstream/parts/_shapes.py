@@ -67,7 +67,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
 """The checks of fields that need not be text.
 
 A required field that is not in this table must be text. A field in ``_OPTIONAL_TEXT`` must be text
-too. ``as_known`` does not check other fields.
+too, and so must the ``id`` of a ``data-…`` part. ``as_known`` does not check other fields.
 """
 
 _OPTIONAL_TEXT: Final = frozenset({"title", "filename", "signature"})
@@ -94,7 +94,7 @@ def is_safe_link(kind: str, url: str) -> bool:
 def as_known(part: Mapping[str, Any]) -> Part | None:
     """Return ``part`` if it is a known part with valid fields; otherwise return ``None``.
 
-    A part with an unsafe link is not a known part, so that no page shows the link.
+    A part with an unsafe link is not a known part, so ``fold`` does not return it as a link.
     """
     kind = part.get("type")
     if not isinstance(kind, str):

@@ -1,12 +1,12 @@
 """Sources that read the answer of a model's SDK, without importing the SDK.
 
-Each source takes the object that the SDK's streaming call returns. The source yields what a stream
-stores: text, parts for reasoning, tool calls and citations, and a ``Result`` with
-``finish_reason``, ``model`` and ``usage``. A provider's error becomes a ``StreamError`` with a code
-that readers may see. If the provider's answer breaks off, the source raises an error, so that the
-answer does not look complete. ``langchain`` and ``pydantic_ai`` notice that an answer broke off
-only with providers that always say why an answer stopped. If a stream is stopped, the source closes
-the provider's connection.
+Each source takes the object that the SDK's streaming call returns (``ChatCompletions`` makes the
+call itself). The source yields what a stream stores: text, parts for reasoning, tool calls and
+citations, and a ``Result`` with ``finish_reason``, ``model`` and ``usage``. A provider's error
+becomes a ``StreamError`` with a code that readers may see. If the provider's answer breaks off, the
+source raises an error, so that the answer does not look complete. But if a provider does not always
+say why an answer stopped, ``langchain`` and ``pydantic_ai`` may not notice that the answer broke
+off. If a stream is stopped, the source closes the provider's connection.
 """
 
 from inkstream.sources._faults import provider_faults

@@ -98,7 +98,7 @@ async def _opened(events: Any) -> AsyncIterator[Any]:
     try:
         yield events
     finally:
-        # Without this call, the provider would continue to send text after a cancel, and to charge
+        # Without this call, the provider could continue to send text after a cancel, and to charge
         # for the text.
         close = getattr(events, "aclose", None) or getattr(events, "close", None)
         closing = close() if close is not None else None

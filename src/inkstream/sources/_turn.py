@@ -36,7 +36,10 @@ _FINISH_REASONS: Final = {
     "spii": "content-filter",
     "error": "error",
 }
-"""For each finish reason of a provider, the AI SDK's word. The stream stores this word."""
+"""For a provider's finish reason, the AI SDK's word, which the stream stores.
+
+For a reason that is not in this table, the word is ``other``.
+"""
 
 
 @dataclass(slots=True)

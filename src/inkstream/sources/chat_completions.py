@@ -1,7 +1,7 @@
 """A small client for OpenAI-compatible endpoints that uses little CPU.
 
-For each token, the OpenAI SDK uses more CPU than all of inkstream. This client reads events with
-aiohttp, and decodes their JSON with msgspec (see docs/benchmarks.md).
+An SDK can use more CPU time for a token than inkstream does (see docs/sources.md). This client
+reads events with aiohttp, and decodes their JSON with msgspec.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
     rest = b""
     after_cr = False
     async for chunk in content.iter_any():
-        if after_cr:  # the CRLF was split between two chunks
+        if after_cr:  # a CRLF may be split between two chunks
             chunk = chunk.removeprefix(b"\n")
         if not chunk:
             continue

@@ -81,7 +81,7 @@ class ContentParser:
     def _ground(self, web: Any) -> list[Piece]:
         url = value(web, "uri", "")
         if url in self._named:
-            return []  # each chunk repeats the sources of earlier chunks
+            return []  # a chunk may repeat the sources of earlier chunks
         self._named.add(url)
         return self._turn.source(url, value(web, "title"))
 

@@ -31,7 +31,7 @@ async def _events(run: Any) -> AsyncIterator[Any]:
     try:
         yield run.stream_events()
     finally:
-        run.cancel()  # otherwise the run's task would continue and call the model again
+        run.cancel()  # otherwise the run's task could continue and call the model again
 
 
 class _RunParser:

@@ -35,7 +35,8 @@ def pydantic_ai(events: Asynchronous) -> AsyncPieces:
         events: What ``agent.run_stream_events(…)`` returns.
 
     Raises (while iterating):
-        StreamError: The provider failed, or the run never reached its result (``provider_cut``).
+        StreamError: The provider failed. If the provider broke the answer off, or the run never
+            reached its result, the code is ``provider_cut``.
     """
     return pieces(events, _RunParser())
 

@@ -2,8 +2,8 @@
 
 ``StoreSuite`` is the test suite that every store must pass. ``run_virtual`` and ``in_virtual_time``
 run tests in virtual time. Use them with ``PersistentTextStreaming(clock=VirtualClock())``.
-``ScriptedSource`` replaces a model. With ``StreamingTransport``, ``httpx`` reads an application's
-responses while it sends them. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
+``ScriptedSource`` replaces a model. With ``StreamingTransport``, ``httpx`` reads a response while
+the application sends it. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
 ``streams``, a running ``PersistentTextStreaming``.
 
 The module needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.

@@ -11,7 +11,7 @@ import pytest_asyncio
 from inkstream.engine.settings import Timing
 from inkstream.facade.databases import is_postgres
 from inkstream.facade.streaming import PersistentTextStreaming
-from inkstream.stores import sqlite as _sqlite  # noqa: F401  (it reads files before a loop runs)
+from inkstream.stores import sqlite as _sqlite  # noqa: F401  (its import must not block a loop)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ class ScriptedSource:
         )
 
     async def finish(self, result: JSON = None) -> None:
-        """End the source. If ``result`` is not ``None``, first yield a ``Result`` with it."""
+        """End the source. If ``result`` is not ``None``, first yield ``Result(result)``."""
         if result is not None:
             self._steps.put_nowait(Result(result))
         self._steps.put_nowait(None)

@@ -1,4 +1,4 @@
-"""Read an ASGI application's responses while it sends them, without a server.
+"""Read a response while the ASGI application sends it, without a server.
 
 ``httpx.ASGITransport`` returns the response of a live stream only after the stream has ended.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-# Each framework has its own types for ASGI messages, so no more exact type fits all frameworks.
+# Each framework has its own types for ASGI messages, so a more exact type would not fit them all.
 _Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0

@@ -91,7 +91,8 @@ def run_virtual(main: Coroutine[Any, Any, _T], *, limit_s: float = 3600.0) -> _T
     """Run a coroutine to its end in virtual time, as ``asyncio.run`` does in real time.
 
     Raises:
-        TimeoutError: The coroutine was not done after ``limit_s`` virtual seconds.
+        TimeoutError: The coroutine was not done after ``limit_s`` virtual seconds, or nothing could
+            wake its tasks any more.
     """
     with contextlib.closing(main):
         runner = asyncio.Runner(loop_factory=lambda: VirtualLoop(limit_s))

@@ -290,7 +290,7 @@ class PreconditionTests(StoreHarness):
 
 
 class GroupTests(StoreHarness):
-    """A group is applied completely or not at all. Groups are independent, and applied in order."""
+    """A group is applied completely or not at all. A refused group does not affect the others."""
 
     async def test_refusal_undoes_its_whole_group(self, store: Store) -> None:
         states = [await store.create(new(name)) for name in "abc"]
@@ -424,4 +424,4 @@ class GroupTests(StoreHarness):
 
 
 class CommitTests(EffectTests, PreconditionTests, GroupTests):
-    """Everything that ``commit`` promises to one caller."""
+    """The tests of ``commit`` with one caller at a time."""

@@ -222,4 +222,4 @@ class LimitTests(StoreHarness):
 
 
 class CreationTests(BirthTests, LimitTests):
-    """Everything that ``create`` promises, except forks."""
+    """The tests of ``create``, except the tests of forks."""

@@ -308,4 +308,4 @@ class GoneTests(StoreHarness):
 
 
 class ForkTests(InheritanceTests, GoneTests):
-    """Everything that a store promises about forks."""
+    """The tests of forks."""

@@ -1,4 +1,4 @@
-"""Tests of generations: new messages are never mistaken for messages that were lost."""
+"""Tests of generations, which distinguish new messages from lost messages at the same positions."""
 # ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def offsets_of(state: StreamState) -> list[Offset]:
 
 
 class GenerationTests(StoreHarness):
-    """G2, G10: a new generation does not make the offsets of existing messages invalid."""
+    """G2, G10: up to ``MAX_RUNS`` runs, a new generation makes no offset of a message invalid."""
 
     async def reopened(self, database: Any, store: Store) -> Store:
         """Close a store, and open another store while no worker runs, as after a restore."""

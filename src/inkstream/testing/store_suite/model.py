@@ -82,7 +82,7 @@ steps = st.lists(
 
 
 class ModelTests(StoreHarness):
-    """Tests of all methods together."""
+    """A test of the methods that change and read streams, in any order."""
 
     @on_one_store
     @given(steps=steps)

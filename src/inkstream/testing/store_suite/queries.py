@@ -28,7 +28,7 @@ async def found(store: Store, **conditions: Any) -> str:
 
 
 class QueryTests(StoreHarness):
-    """``find`` returns exactly the streams that match every field of a query, newest first."""
+    """``find`` returns the streams that match every field of a query, newest first."""
 
     async def test_nothing_in_an_empty_database(self, store: Store) -> None:
         assert await store.find(Query()) == []

@@ -54,7 +54,7 @@ class MergeTests(StoreHarness):
         assert await store.tidy(NOW, 1 << 20) is False
 
     async def test_one_machine_has_one_time(self, store: Store) -> None:
-        """G7: a store on this machine does not say that the clock of this machine is behind."""
+        """G7: a store on this machine does not say that this machine's clock is a minute behind."""
         assert 0 <= store.host_behind_s < 60
 
     async def test_text_offsets_and_state_stay(self, store: Store) -> None:
@@ -218,7 +218,7 @@ class ExpiryTests(StoreHarness):
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_delete_only_what_is_due(self, store: Store, status: Status) -> None:
-        """``delete`` with ``due_before`` deletes exactly the streams that ``tidy`` would delete."""
+        """``delete`` with ``due_before`` deletes only streams that ``tidy`` would delete."""
         state = await stream_in(store, status, append=piece("text"))
         mortal = status not in (Status.PENDING, Status.STREAMING)
         assert await store.delete([state.internal_id], due_before=NOW) == 0
@@ -245,4 +245,4 @@ class ExpiryTests(StoreHarness):
 
 
 class TidyTests(MergeTests, ExpiryTests):
-    """Everything that ``tidy`` promises."""
+    """The tests of ``tidy``."""
