@@ -39,7 +39,7 @@ class AISDKEncoder(PartEncoder):
     """Encode a stream as UI message chunks.
 
     If a client receives a chunk of an unknown type, the whole answer fails. So the encoder sends
-    only types that the client's version knows. Every other object becomes a ``data-part``.
+    only types that the client's version knows. An object of another type becomes a ``data-part``.
 
     Args:
         stream: The stream. Its id is the message's id, unless the stream continues another message.

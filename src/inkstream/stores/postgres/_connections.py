@@ -207,7 +207,7 @@ class Connections:
         async def ask() -> None:
             with contextlib.suppress(NotRunning, *DRIVER_ERRORS), self.under_way():
                 assert self._pool is not None
-                # If every connection waits, the answer stays unknown.
+                # If no connection is free to ask, the holder stays unknown.
                 async with self._pool.acquire(timeout=ASK_S) as asking:
                     holder = await self._waits.holder(asking, waiting)
                 if waiting in self._holders:

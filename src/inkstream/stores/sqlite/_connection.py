@@ -124,7 +124,7 @@ def _filesystem_of(directory: Path) -> str | None:
         fields, _, rest = line.partition(" - ")
         point = fields.split()[4].replace("\\040", " ")
         inside = point == "/" or real == point or real.startswith(point + "/")
-        # >= because if several filesystems are mounted on one point, only the last is visible.
+        # Use >=. If several filesystems are mounted on one point, only the last one is visible.
         if inside and (found is None or len(point) >= found[0]):
             found = len(point), rest.split()[0]
     return None if found is None else found[1]

@@ -73,10 +73,10 @@ def _close(descriptor: int) -> None:
 class WritersLock:
     """The lock on which the writers of several processes queue.
 
-    Of the stores' own connections, only the connection with this lock writes or makes a checkpoint.
-    In SQLite before 3.51.3, a write and a checkpoint at the same time may damage the database. A
-    writer that releases this lock wakes the next writer immediately. SQLite's own busy handler
-    would sleep between attempts.
+    A store's write thread writes and makes checkpoints only while it holds this lock. In SQLite
+    before 3.51.3, a write and a checkpoint at the same time may damage the database. A writer that
+    releases this lock wakes the next writer immediately. SQLite's own busy handler would sleep
+    between attempts.
     """
 
     def __init__(self, database: Path) -> None:

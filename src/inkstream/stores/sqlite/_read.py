@@ -165,7 +165,7 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # Without the + sign, SQLite would scan all streams by descending internal id. If there are few
+    # Without the + sign, SQLite could scan all streams by descending internal id. If there are few
     # matches, it is cheaper to find them with an index and to sort them.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"

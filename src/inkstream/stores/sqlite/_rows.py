@@ -10,7 +10,7 @@ from inkstream._runs import Runs, load_runs
 from inkstream._types import JSON, Kind, Segment, Status, StreamId, StreamState
 
 STATUSES: Final = tuple(Status)
-"""``inkstream_heads`` stores a status as its index in this tuple, so this order never changes."""
+"""``inkstream_heads`` stores a status as its index in this tuple, so never change this order."""
 
 ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
 

@@ -121,9 +121,10 @@ class SQLiteStore:
             check_place(self.path)
             create_file(self.path)
             self._host = host_identity()
-            # Check for other workers before this worker takes its own lock. If several workers
-            # start together after a restore, at least one of them must see no other worker, because
-            # only a worker that sees no other worker begins a new generation.
+            # If no other worker is ready, a backup may have been restored while all workers were
+            # stopped, so a new generation is due. A worker is ready only after its new generation
+            # has begun. So if several workers start together, at least the first begins a new
+            # generation.
             self._generations.due = not self._locks.others_are_ready()
             self._locks.hold(worker)
         except OSError as exc:

@@ -34,7 +34,7 @@ CREATE TABLE inkstream.streams (
     owner text COLLATE "C",
     "group" text COLLATE "C",
     metadata json NOT NULL,
-    -- Times are Unix seconds, exactly as the application's clock gave them.
+    -- Times are Unix seconds, as the library gave them.
     created_at double precision NOT NULL,
     started_at double precision,
     ended_at double precision,
