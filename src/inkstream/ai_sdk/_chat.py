@@ -88,8 +88,8 @@ class UIMessageChat:
             request: The request. A request with a cookie must come from a page of this origin or of
                 ``allowed_origins``.
             body: The request's JSON, as ``DefaultChatTransport`` sends it.
-            source: The source that writes the answer; see ``Source``. It is not called if the
-                answer has already begun.
+            source: The source that writes the answer; see ``Source``. The source is not called if
+                the answer has already begun.
             owner: The user.
             metadata: Further metadata to store with the stream.
         """

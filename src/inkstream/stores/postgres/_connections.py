@@ -68,8 +68,8 @@ class Connections:
         max_connections: The maximum size of the store's own pool.
         migrate: The command that updates the schema, for error messages.
         on_condemned: Called when a server no longer accepts writes.
-        wait_s: How long a call waits for the answer to a statement. It is also how long a call
-            waits for a free connection, but there the limit is 10 s at most.
+        wait_s: How long a call waits for the answer to a statement. A call waits equally long for a
+            free connection, but 10 s at most.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ SELECT inkstream.draw_if_alone();
 SELECT set_config(CAST($1 AS text), CAST($2 AS text), false);
 
 -- name: lock_worker
--- Take the worker's lock, which ends with this session.
+-- Take the worker's lock. The lock becomes free when this session ends.
 SELECT inkstream.lock_worker(CAST($1 AS text));
 
 -- name: unlock_worker

@@ -16,7 +16,7 @@ from inkstream.stores.sqlite._connection import SCHEMA, SQL, Settings, connect, 
 from inkstream.stores.sqlite._jobs import wrapped
 
 _MOST: Final = 1_000
-"""The list has at most this many faults, because a broken database may have one per stream."""
+"""After this many faults, the check stops, because every stream may have a fault."""
 
 
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:

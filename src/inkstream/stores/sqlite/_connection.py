@@ -149,9 +149,9 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
     """Return a connection for the calling thread only.
 
     Raises:
-        StoreUnavailable: The file was open when this process was forked, or a thread was inside
-            SQLite; or the file was replaced but its old write-ahead log was not removed; or the
-            file cannot have such a log.
+        StoreUnavailable: When this process was forked, the file was open or a thread was inside
+            SQLite. Or the file was replaced or removed, but its old write-ahead log is still there.
+            Or the file cannot have a write-ahead log.
         sqlite3.Error: The file does not exist, or SQLite cannot open it.
     """
     check_usable()

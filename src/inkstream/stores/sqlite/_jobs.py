@@ -39,7 +39,7 @@ class Job(Generic[T]):
         self.alone = alone
         """Whether the job gets its own transaction.
 
-        Other jobs in its transaction would get their outcome only after this job has run.
+        Otherwise other jobs of the same transaction would get their outcomes only after this job.
         """
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()

@@ -213,7 +213,10 @@ class WorkerLocks:
         return False
 
     def show_ready(self) -> None:
-        """Write into the lock file that this worker has checked for a restore (``Generations``)."""
+        """Record in the lock file: this worker is ready, because no new generation is due.
+
+        See ``Generations.due``.
+        """
         if not self._ready and self._descriptor in _held:
             assert self._descriptor is not None
             os.pwrite(self._descriptor, _READY, 0)
@@ -222,8 +225,8 @@ class WorkerLocks:
     def others_are_ready(self) -> bool:
         """Return whether a living worker called ``show_ready``.
 
-        If so, no backup was restored after that worker's call, because a backup is restored only
-        while all workers are stopped.
+        If so, no backup was restored after that worker's call, because a backup may be restored
+        only while all workers are stopped.
         """
         if not HAS_LOCKS or not self._directory.is_dir():
             return False

@@ -157,10 +157,7 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise an error if a new connection would lose the write-ahead log or apply it wrongly.
-
-        SQLite would remove the log if the database is missing, and would mix the log with a new
-        database at the same path.
+        """Raise an error if SQLite would remove the write-ahead log, or mix it with a new database.
 
         Raises:
             StoreUnavailable

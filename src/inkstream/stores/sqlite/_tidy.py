@@ -19,8 +19,8 @@ _ROW_BYTES: Final = 256
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
     """Do one step of housekeeping, inside a transaction; return True if there is more to do.
 
-    The step rewrites about ``max_bytes``. ``long`` has the internal ids of streams that have many
-    live rows although they may not have ended. The step removes a stream from ``long`` when all
+    The step rewrites about ``max_bytes``. ``long`` has the internal ids of streams with many live
+    rows, whether these streams have ended or not. The step removes a stream from ``long`` when all
     live rows of the stream are merged.
     """
     db.execute(SQL.trim_journal)

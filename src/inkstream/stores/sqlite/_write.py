@@ -162,7 +162,7 @@ LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
 """How much a stream that has not ended must grow before ``tidy`` merges it again.
 
-It must get ``LONG_CHAIN`` live rows or ``LARGE_CHAIN_BYTES`` bytes.
+The stream must get about ``LONG_CHAIN`` more live rows, or ``LARGE_CHAIN_BYTES`` more bytes.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
 to remove small rows costs more than to write them, because rows of many streams share pages. So

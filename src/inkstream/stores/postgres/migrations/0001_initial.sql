@@ -422,7 +422,7 @@ DECLARE
     v_now double precision;
 BEGIN
     -- Lock the heads in the order of their ids, so that batches with common streams do not
-    -- deadlock. This is a statement of its own, so that the next statement has a newer snapshot and
+    -- deadlock. Lock in a statement of its own, so that the next statement has a newer snapshot and
     -- sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
@@ -808,8 +808,8 @@ BEGIN
     RETURN v_bytes;
 END $$;
 
--- Take the worker's lock, which ends with this session. The lock is shared, because the worker must
--- get the lock on a new connection while the old session may still hold it.
+-- Take the worker's lock. The lock becomes free when this session ends. The lock is shared, because
+-- the worker must get the lock on a new connection while the old session may still hold it.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
@@ -833,7 +833,7 @@ BEGIN
 END $$;
 
 -- Begin a new generation, unless another worker holds its lock. Such a worker shows that no backup
--- was just restored, because a backup is restored only while all workers are stopped. A worker
+-- was just restored, because a backup may be restored only while all workers are stopped. A worker
 -- calls this function before it takes its own lock. So if several workers start together, at least
 -- one of them sees no other worker.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
