@@ -31,9 +31,9 @@ class UIMessage(TypedDict):
 def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> UIMessage:
     """Combine the stored parts of an answer into a message, as ``fold`` in the npm package does.
 
-    The message has one part for each piece of reasoning, tool call, source, file, step and
-    ``data-…`` part, and one part for all text between two other parts. A later ``data-…`` part with
-    the same type and id only replaces the data of the earlier part. A ``data-…`` part that is
+    The message has one part for each tool call, source, file, step, ``data-…`` part and piece of
+    reasoning, and one part for all text between two other parts. A later ``data-…`` part with the
+    same type and id only replaces the data of the earlier part. A ``data-…`` part that is
     ``transient`` is left out. A part of type ``text`` or ``reasoning`` has a ``state``:
     ``streaming`` or ``done``. A stored part is ignored if it continues reasoning or a tool call
     that has not begun or has ended. An object that is not a known part becomes a part of type

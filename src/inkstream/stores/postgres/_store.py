@@ -164,7 +164,7 @@ class PostgresStore:
                 except DRIVER_ERRORS as exc:
                     raise unreachable(exc, self._migrate) from exc
             # Call ``_before_write`` now, because it waits on the event loop. The first write may be
-            # a call of inkstream.sync with a connection, which runs without an event loop.
+            # a call of inkstream.sync with a connection. Such a call runs without an event loop.
             with contextlib.suppress(StoreError):
                 await self._before_write()
         except BaseException:

@@ -151,8 +151,9 @@ if hasattr(os, "register_at_fork"):
 def check_usable() -> None:
     """Raise an error if every call of SQLite would hang in this forked child.
 
-    A fork copies the lock of SQLite's allocator, but not the thread that holds this lock. This
-    thread is usually a thread of the application, because the stores' threads stop before a fork.
+    If a thread is inside SQLite during a fork, the child inherits the lock of SQLite's allocator,
+    but not the thread that would release the lock. This is usually a thread of the application,
+    because the stores' threads stop before a fork.
 
     Raises:
         StoreUnavailable

@@ -46,7 +46,7 @@ class WriteThread:
         self._calls = 0
         self._said_at = -_SAY_AGAIN_S
         self.suspect = False
-        """True if the write-ahead log may have data that is not on the disk.
+        """True if a failed write may have left data in the log that is not on the disk.
 
         Reads must then wait until another job has run.
         """

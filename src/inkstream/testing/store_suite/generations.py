@@ -33,7 +33,7 @@ def offsets_of(state: StreamState) -> list[Offset]:
 
 
 class GenerationTests(StoreHarness):
-    """G2, G10: up to ``MAX_RUNS`` runs, a new generation makes no offset of a message invalid."""
+    """G2, G10: until a stream has ``MAX_RUNS`` runs, a new generation makes no offset invalid."""
 
     async def reopened(self, database: Any, store: Store) -> Store:
         """Close a store, and open another store while no worker runs, as after a restore."""

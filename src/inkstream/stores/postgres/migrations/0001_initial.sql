@@ -422,7 +422,7 @@ DECLARE
     v_now double precision;
 BEGIN
     -- Lock the heads in the order of their ids, so that batches with common streams do not
-    -- deadlock. Lock in a statement of its own, so that the next statement has a newer snapshot and
+    -- deadlock. Lock in a separate statement, so that the next statement has a newer snapshot and
     -- sees all commits of the transactions that held these locks before.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
