@@ -152,7 +152,7 @@ def check_usable() -> None:
     """Raise an error if every call of SQLite would hang in this forked child.
 
     If a thread is inside SQLite during a fork, the child inherits the lock of SQLite's allocator,
-    but not the thread that would release the lock. This is usually a thread of the application,
+    but not the thread that would release the lock. That thread usually belongs to the application,
     because the stores' threads stop before a fork.
 
     Raises:
