@@ -410,7 +410,7 @@ class DurableStreams:
 
 
 def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
-    """Return a state that ``authorize`` gets for a stream that does not exist yet."""
+    """Return the state that ``authorize`` gets with the action ``"create"``."""
     return StreamState(
         internal_id=0,
         stream_id=stream_id,

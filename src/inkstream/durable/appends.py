@@ -7,10 +7,10 @@ round, the store may refuse a change. The next round then decides about the refu
 If the first round has only one request, it uses the page that the permission check read. If that
 page does not allow the append, the next round reads a new page, because the page may be too old.
 
-All appends of a round that use marks become *one* change. As separate changes, each change would
-require the epoch that the change before it sets. If the store refused one change, a change of
-another process might set the same epoch. The next append would then pass although its marks are
-wrong.
+A round commits at most *one* change with marks, which joins the appends that use marks. In several
+changes, each change would require the epoch that the change before it sets. If the store refused
+one of these changes, another process might set the same epoch. The store would then accept the
+following change, although its marks are wrong.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Appends:
 
         Raises:
             Refusal: The protocol does not allow the request.
-            StreamNotFound: The stream was deleted, or another stream has its id now.
+            StreamNotFound: The stream has expired or was deleted, or another stream has its id now.
             StoreUnavailable: Nothing was stored.
             OutcomeUnknown: The change may have been stored.
         """
@@ -142,9 +142,8 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # Decide again in the next round. If this request repeats an append of this round,
-                # that append may fail to commit. If an earlier append seems to be missing, the page
-                # may be older than that append.
+                # Do not answer yet, because the answer may be wrong: an append of this round may
+                # fail to commit, or the page may be too old. The next round decides again.
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)

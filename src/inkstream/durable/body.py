@@ -49,8 +49,9 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     """Yield the messages of a JSON body: each element of an array, or the body's only value.
 
     Raises:
-        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, contains a
-            number that is too large, or contains ``wire.END_KEY``, which only the server may write.
+        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains a
+            number that is too large. Or a message has the key ``wire.END_KEY``, which only the
+            server may write.
         MessageTooLarge: There are more than ``MOST_MESSAGES`` messages, or a message is far larger
             than ``message_bytes``. ``Body.segment`` checks the exact size.
     """

@@ -167,7 +167,7 @@ class EventStream:
     async def _run(self, reader: Reader, connection: Connection) -> None:
         clock: Clock = self._engine.clock
         # If the client already has all messages, send ``upToDate`` now. Otherwise the client would
-        # learn this only with the next message.
+        # not know that it has all messages until the next message arrives.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(
                 response_body(self._frames(reader, reader.position, reader.position, []))
@@ -190,7 +190,7 @@ class EventStream:
                     return
                 await self._read.renewal.touch()
         except (ReaderSentAway, InkstreamError):
-            pass  # the client got no streamClosed, so it reconnects, and then gets the reason
+            pass  # the client got no streamClosed, so it reconnects
 
     def _renew_at(self) -> float:
         return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)

@@ -16,8 +16,8 @@ class DurableSettings:
         owner: Owner of all streams that are created over the protocol. An application can list the
             streams of this owner.
         max_streams: Largest number of streams of this ``owner``, including closed streams. Several
-            processes that create streams at the same time may exceed this number. Above this
-            number, a PUT gets 429.
+            processes that create streams at the same time may exceed this number. At this number,
+            a PUT that would create a stream gets 429.
         body_bytes: Largest body of one request. A larger body gets 413, because each body is
             committed as a whole.
         bodies_bytes: Largest total size of the bodies that this process holds. A request whose body

@@ -26,10 +26,10 @@ value is neither ``True`` nor ``False``, the server also logs an error.
 
 On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
-At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. For a fork, the
-server calls ``authorize`` with ``"create"`` for the new stream, and with ``"read"`` for the stream
-that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same
-response as a request for an absent stream. While a client follows a stream on the ready-made
+At ``"create"``, ``stream.internal_id`` is 0, because the stream usually does not exist yet. For a
+fork, the server calls ``authorize`` with ``"create"`` for the new stream, and with ``"read"`` for
+the stream that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the
+same response as a request for an absent stream. While a client follows a stream on the ready-made
 routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
 
 If a call takes longer than 10 s, the server cancels it, and answers 503 with the code
@@ -53,8 +53,8 @@ def only_true(
 ) -> Callable[P, Awaitable[bool]]:
     """Return a function that calls ``authorize`` for at most ``AUTHORIZE_S``.
 
-    The function allows only what ``True`` allows. If ``authorize`` takes too long, the function
-    logs an error and raises ``CheckFailed``.
+    The function returns ``True`` only if ``authorize`` returned ``True``. If ``authorize`` takes
+    too long, the function logs an error and raises ``CheckFailed``.
 
     By mistake, ``authorize`` may return a response or a user, or forget an ``await``. Python counts
     such a value as true, so it would allow everything. The function logs this mistake and raises
@@ -140,14 +140,14 @@ def place_of(scope: Scope) -> Place:
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy removed the outermost app's root_path from the URL. So ``path`` begins with the
+        # If a proxy removed the outermost app's root_path from the URL, ``path`` begins with the
         # path of the mount inside that app.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path
     raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]
     encoded = _end_of(raw, rest)
-    if encoded is None:  # a middleware rewrote the path, or the server sets no raw_path
+    if encoded is None:  # for example because the server sets no raw_path
         raw = quote(path, errors="replace").encode()
         encoded = quote(rest, errors="replace").encode()
     mount = raw[: len(raw) - len(encoded)].decode("latin-1")

@@ -81,7 +81,7 @@ class Connection:
     connection interrupts the wait of ``reader``, so that the response can send a ping.
 
     Attributes:
-        gone: Whether the client has left or was too slow. Then every further send raises
+        gone: Whether the client has left or was too slow. If true, every further send raises
             ``ClientGone``.
         sent_at: When the last send or the last call of ``idle`` began, on the engine's clock.
     """
@@ -165,7 +165,7 @@ class Connection:
         if len(message.get("body", b"")) > _PIECE_BYTES:
             message = await self._send_all_but_last(message)
         if self.gone:
-            # Servers silently discard data after the client has left. So without this error, the
+            # Some servers silently discard data after the client has left. Without this error, the
             # response would send a long text to its end for nobody.
             raise ClientGone
         before = self.sent_at
@@ -196,9 +196,9 @@ class Connection:
     async def _send_all_but_last(self, message: Message) -> Message:
         """Send a large body in portions, and return a message with the last portion.
 
-        A server accepts one portion more than its buffer has room for. If the client does not read,
-        that portion stays in the server's memory long after ``send_timeout_s``. So portions are
-        small.
+        A server may accept one portion more than its buffer has room for. If the client does not
+        read, that portion stays in the server's memory long after ``send_timeout_s``. So portions
+        are small.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -215,7 +215,7 @@ class Connection:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Set the time of the next alarm, instead of sending a ping in a format without pings."""
+        """Set the time of the next alarm. A format without pings needs this instead of a ping."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 

@@ -47,8 +47,8 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
     """Return a 403 to send, or ``None`` if the request is allowed.
 
     A request with credentials is allowed if its ``Origin`` is in ``allowed_origins``. If not,
-    ``Sec-Fetch-Site`` (Fetch Metadata, W3C) must be ``same-origin`` or ``none``. Some browsers do
-    not send ``Sec-Fetch-Site``. Then ``Origin`` must be absent, or name the same host as ``Host``.
+    ``Sec-Fetch-Site`` (Fetch Metadata, W3C) must be ``same-origin`` or ``none``. If the request has
+    no ``Sec-Fetch-Site``, its ``Origin`` must be absent, or name the same host as ``Host``.
     """
     headers = request.headers
     scheme = headers.get("authorization", "").partition(" ")[0].lower()

@@ -49,7 +49,7 @@ class _Ticker:
         self._until = 0.0
 
     def start(self, seconds: float) -> None:
-        # Use timers, not a task, because a server that stops would have to wait for the task.
+        # Use timers, not a task, because a server that stops might wait for the task.
         self.name, self.count = secrets.token_hex(8), 0
         self._until = time.monotonic() + seconds
         self._tick(self.name)
@@ -63,7 +63,8 @@ class _Ticker:
 class DoctorProbe:
     """An ASGI app that the doctor calls. Mount the app on a separate path; see docs/operations.md.
 
-    The app limits how long each response lasts, and how many responses run at the same time.
+    The app limits how long a request can make its response last, and how many responses run at the
+    same time.
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:

@@ -126,7 +126,8 @@ class Follow:
     async def open(self, *, fresh: bool = False) -> tuple[StreamState, Reader]:
         """Return the stream's state, and a reader that starts at the offset.
 
-        The state may be slightly old. With ``fresh``, this method reads the state from the store.
+        With ``fresh``, this method reads the state from the store. Without ``fresh``, the state may
+        be slightly old.
 
         Raises:
             InvalidOffset, OffsetGone, StreamNotFound, TooManyReaders, StoreUnavailable

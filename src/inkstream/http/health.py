@@ -22,7 +22,7 @@ _FRESH_S: Final = 0.5
 class HealthRoutes:
     """An ASGI app of ``/live`` and ``/ready``: 200 or 503, with the reasons as JSON.
 
-    The routes need no permission, because they show only the attributes of ``Health``.
+    The routes need no permission, because the attributes of ``Health`` contain nothing secret.
     """
 
     def __init__(self, check: Callable[[], Awaitable[Health]]) -> None:

@@ -70,8 +70,9 @@ class Intake:
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
-        # A client that sent "Expect: 100-continue" has not sent its body, so refuse the body now.
-        # Other clients send the body in any case, so read and discard the body first (``discard``).
+        # A client that sent "Expect: 100-continue" usually waits before it sends its body, so
+        # refuse the body now. Other clients send the body in any case, so discard the body first
+        # (see ``discard``).
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:

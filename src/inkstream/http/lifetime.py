@@ -38,8 +38,8 @@ class Lifetime:
     read.
 
     The response goes on sending while ``allowed`` runs, so a slow ``authorize`` delays no text.
-    ``interrupt`` is called if the caller may no longer read: it ends the response's wait, so that
-    the response calls ``check``. At the end of the response, call ``stop``.
+    If the caller may no longer read, this object calls ``interrupt``, which ends the response's
+    wait, so that the response calls ``check``. At the end of the response, call ``stop``.
     """
 
     __slots__ = (

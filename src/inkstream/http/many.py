@@ -95,8 +95,8 @@ def check_wanted(wanted: Mapping[str, str | None]) -> None:
     """Check the ids and offsets that a client wants to follow.
 
     Raises:
-        InvalidInput: ``wanted`` is empty, has more than ``MAX_STREAMS`` ids, or has an offset that
-            is neither a string nor ``None``.
+        InvalidInput: ``wanted`` is empty, has more than ``MAX_STREAMS`` ids, or has an id that is
+            not a string, or an offset that is neither a string nor ``None``.
     """
     if not 0 < len(wanted) <= MAX_STREAMS:
         raise InvalidInput(f"one request follows 1 to {MAX_STREAMS} streams, not {len(wanted)}")
@@ -183,7 +183,10 @@ class _Opening:
         self.news.append(_event("refused", {"stream_id": name, **refusal}))
 
     async def check_again(self) -> bool:
-        """Call ``allow`` again for all streams at once, and return ``True``."""
+        """Call ``allow`` for the streams that are still followed, if their ``ask_again`` is true.
+
+        The result is always ``True``, because a denied stream must not end the whole connection.
+        """
         checks = [
             self._check(name, follow.allow, reader.state)
             for name, (reader, _, follow) in self.found.items()
@@ -338,8 +341,8 @@ class ManyResponse(Response):
 class _Named:
     """The bytes to send next. An event with a stream's id precedes the events of that stream.
 
-    ``news`` are events about streams that were opened or refused. ``take`` and ``put`` add them
-    before any text.
+    ``news`` are events about streams that were opened or refused. ``put`` and ``take`` add these
+    events to the bytes.
     """
 
     def __init__(self, news: list[bytes]) -> None:

@@ -18,7 +18,7 @@ _RETRY_AFTER_S = "1"
 
 
 class CheckFailed(e.InkstreamError):
-    """It is not known whether the caller has the right. The caller may try again."""
+    """A permission check took too long. The client may send the request again."""
 
     code = "check_failed"
 

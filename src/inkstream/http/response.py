@@ -34,7 +34,7 @@ _VARY: Final = "Accept, Last-Event-ID"
 """Request headers on which the response depends.
 
 ``Cookie`` and ``Authorization`` may be absent here, because ``cache-control: private`` already
-keeps caches from giving one user's response to another user.
+keeps shared caches from giving one user's response to another user.
 """
 _EXPECTED: Final = (ClientGone, ReaderSentAway, StreamNotFound, StoreUnavailable)
 """Errors that end a response and need no log, because they show no bug in a format's code."""
@@ -72,7 +72,7 @@ class StreamResponse(Response):
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return the content, and forget it, so that a long response does not keep the request."""
+        """Return the content, and forget it, so that the request does not stay in memory."""
         content, self._content = self._content, None
         if content is None:
             raise RuntimeError("a StreamResponse can be sent only once: create one per request")
@@ -145,7 +145,7 @@ class StreamResponse(Response):
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
             # Without this id, a client that reconnects before its first event would start at a
-            # later "now", and miss the messages between.
+            # later "now", and miss the messages before that place.
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
@@ -280,7 +280,7 @@ class StreamResponse(Response):
         clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
-            # An incomplete JSON document is invalid, so every client notices a broken response.
+            # An incomplete JSON document is invalid, so a client that parses it sees the error.
             with contextlib.suppress(ClientGone, ReaderSentAway, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
 

@@ -14,7 +14,7 @@ from inkstream.wire import Offset
 class Snapshot:
     """Encode a stream as JSON (docs/http.md) piece by piece: ``begin``, ``parts``…, ``end``.
 
-    ``here`` is the offset of the tail in ``state``.
+    ``here`` is the offset of the stream's tail at the time of ``state``.
     """
 
     def __init__(self, state: StreamState, here: Offset) -> None:
@@ -44,7 +44,7 @@ class Snapshot:
     def parts(self, segments: Iterable[Segment]) -> bytes:
         """Return the next messages. Adjacent text, or adjacent deltas of a part, become one string.
 
-        The string stays open until a message does not belong to the string, or until ``end``.
+        The string gets its closing quote before the first other message, or in ``end``.
         """
         out: list[bytes] = []
         for segment in segments:
