@@ -1,8 +1,8 @@
 """The commands of `inkstream`, one to three in each module.
 
-At the top, these modules import only click and modules of inkstream that need no extra. Functions
-import everything else, so that `inkstream --help` is quick, and a missing extra stops only the
-commands that need the extra.
+Besides the standard library, these modules import at the top only click and modules of inkstream
+that need no extra. Functions import everything else, so that `inkstream --help` is quick, and a
+missing extra stops only the commands that need the extra.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 def write_bytes(data: bytes) -> None:
     """Write to standard output without a buffer.
 
-    After an error, everything written later is lost without another error.
+    After a failed write, everything written later is lost without another error.
 
     Raises:
         BrokenPipeError: No program reads standard output any more.

@@ -142,8 +142,8 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         workers=workers,
         log_level="warning",
         access_log=False,  # the log would contain query strings
-        # Most clients and proxies close an idle connection earlier than this. If the server closed
-        # the connection first, a request that a client sends at the same moment would fail.
+        # Most clients and proxies close an idle connection before 75 s have passed. If the server
+        # closed the connection first, a request that a client sends at the same moment would fail.
         timeout_keep_alive=75,
         # Readers leave when the server drains its streams; this limit is for requests that hang.
         timeout_graceful_shutdown=10,

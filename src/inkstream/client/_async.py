@@ -86,8 +86,9 @@ class AsyncReader:
 
         The route must return ``streams.stream(…)``. The first loop over the reader sends the POST.
         If the connection breaks after the response has begun, the reader continues with
-        ``GET {streams_url}/{id}``. The reader repeats the POST only if the POST did not reach the
-        server, or if the response was 429 or 503 and had another code than ``outcome_unknown``.
+        ``GET {streams_url}/{id}``. The reader repeats the POST by itself only if the POST did
+        not reach the server, or if the response was 429 or 503 and had another code than
+        ``outcome_unknown``.
 
         Args:
             http: See the class.
@@ -102,7 +103,7 @@ class AsyncReader:
 
     @property
     def stream_id(self) -> str | None:
-        """The stream's id; ``None`` before the first response."""
+        """The stream's id; ``None`` until a response has contained the id."""
         return self._reading.stream_id
 
     @property

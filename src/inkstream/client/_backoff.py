@@ -41,8 +41,9 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 class Backoff:
-    """Random waits, which spread the requests of many clients, and grow with each failure.
+    """Random waits, so that many clients do not send their requests at the same moment.
 
+    The longest possible wait doubles with each failure, up to ``_LONGEST_S``.
     ``patience_s`` says how many seconds to wait without receiving anything; ``None``: for ever.
     """
 
@@ -85,7 +86,7 @@ class Backoff:
     def pause(self) -> float:
         """Return how many seconds to wait before the next request; 0 if no request has failed.
 
-        A wait that the caller has cut short goes on, and does not begin again.
+        If the caller has cut a wait short, the next call returns the rest of this wait.
 
         Raises:
             Unreachable: Nothing was received for ``patience_s``, or the server asks for a wait that

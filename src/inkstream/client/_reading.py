@@ -44,7 +44,10 @@ them.
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""After this many seconds without a byte, a connection counts as lost: 2.5 default ``ping_s``."""
+"""After this many seconds without a byte, a connection counts as lost.
+
+The value is 2.5 times the default of ``HTTPSettings.ping_s``.
+"""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors that occur before a request is sent, so that even a POST can be repeated."""
@@ -69,7 +72,8 @@ class Reading:
     """How far a reader has come in a stream, and the reader's next request.
 
     Attributes:
-        method: The next request's method: ``POST`` until a response to the POST names the stream.
+        method: The next request's method. A reader made by ``post`` sends ``POST`` until a response
+            names the stream. Every other request is a ``GET``.
         url, body: The next request's URL and JSON body.
         stream_id: The stream's id, after the server has sent it.
         offset: The offset after the last item returned; ``None``: the start.

@@ -43,7 +43,7 @@ _POLICY = (
 def demo_app(database: str, responder: Responder) -> Starlette:
     """Return the demo as an ASGI app."""
     # The request that creates an answer also starts the answer. If an answer stays pending for
-    # 10 s, the server died before it started the answer.
+    # 10 s, the server probably died before it started the answer.
     streams = PersistentTextStreaming(database, timing=Timing(start_within_s=10.0))
     chat = Chat(streams, responder)
     routes = [

@@ -41,7 +41,8 @@ def url() -> str:
     """Return the URL of the streams' database.
 
     Raises:
-        ImproperlyConfigured: inkstream does not support this kind of database.
+        ImproperlyConfigured: The settings are invalid, or inkstream does not support this kind of
+            database.
     """
     name = alias()
     if name is None:

@@ -1,7 +1,8 @@
 """Begin to drain when the server receives the signal to stop.
 
-An ASGI lifespan ends only after all connections have closed, and connections that follow live
-streams close only when the streams end. So the end of the lifespan is too late to begin to drain.
+A server usually ends the ASGI lifespan after all connections have closed. A connection that follows
+a live stream may stay open until the stream ends. So the end of the lifespan is too late to begin
+to drain.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ class Connection:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Set the time of the next alarm. A format without pings needs this instead of a ping."""
+        """Set the time of the next alarm without a send, for formats that have no pings."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 

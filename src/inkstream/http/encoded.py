@@ -73,7 +73,10 @@ class Encoded:
             self._position = end
 
     def end(self, end: End) -> bytes:
-        """Return the response's last bytes. Their cursor says that the client has seen the end."""
+        """Return the response's last bytes.
+
+        The last chunk's cursor says that the client has seen the stream's end.
+        """
         out: list[bytes] = []
         self._put(out, self._encoder.end(end), self._position, ended=True)
         return b"".join(out)

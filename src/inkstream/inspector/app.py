@@ -28,8 +28,8 @@ from inkstream.operations.health import check_health
 AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
 """``async authorize(request, action) -> bool``: whether this request may do the action.
 
-Only ``True`` allows; see ``Authorize``. ``action`` is ``"look"`` (everything except text),
-``"text"`` (a stream's text and result), or ``"stop"``.
+Only ``True`` allows; see ``Authorize``. ``action`` is ``"text"`` (a stream's text and result),
+``"stop"``, or ``"look"`` (everything else).
 """
 
 _PAGE: Final = 50

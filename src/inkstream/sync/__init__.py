@@ -1,7 +1,7 @@
 """Streams for code without an event loop: Django and Flask views, Celery tasks, scripts.
 
-The methods of this ``PersistentTextStreaming`` block until their work is done. Only ``start``
-returns immediately::
+The methods of this ``PersistentTextStreaming`` block until their work is done, but ``start`` does
+not wait until its source has written the stream::
 
     from inkstream.sync import PersistentTextStreaming
 

@@ -87,7 +87,7 @@ class Exchange:
         message = await self._handed.get()
         if message is None:
             await self._task  # raises the response's exception
-            # After this error, servers close the connection without printing a traceback.
+            # After this error, many servers close the connection without printing a traceback.
             raise ConnectionResetError(errno.ECONNRESET, "the stream's response broke off")
         return message
 

@@ -25,7 +25,7 @@ _log = logging.getLogger("inkstream")
 
 _STOP_S: Final = 10.0
 _LOOK_S: Final = 1.0
-"""A call that waits for the loop looks this often whether the loop's thread has ended."""
+"""After each ``_LOOK_S`` seconds, a waiting call checks whether the loop's thread has ended."""
 _ENDED: Final = "the event loop of inkstream.sync has ended; the next call starts another one"
 
 
@@ -71,7 +71,8 @@ class LoopThread:
         If an exception such as ``KeyboardInterrupt`` ends the wait, the coroutine is cancelled.
 
         Raises:
-            NotRunning: This process does not run the loop, or the loop's thread has ended.
+            NotRunning: This process does not run the loop, the loop's thread has ended, or the
+                caller runs on the loop's thread.
         """
         if not self.here:
             coro.close()
@@ -109,7 +110,10 @@ class LoopThread:
     def running(
         self, key: object, make: Callable[[], PersistentTextStreaming]
     ) -> PersistentTextStreaming:
-        """Return the running instance for a key. If there is none, create and start it."""
+        """Return the running instance for a key. If there is none, create and start it.
+
+        Each ``inkstream.sync`` object has its own ``key``.
+        """
         with _starting:
             streams = self._running.get(key)
             if streams is None:
@@ -211,7 +215,7 @@ if hasattr(os, "register_at_fork"):
 # threads that wait for threading.main_thread(). The functions of threading._register_atexit (which
 # is not public) run earlier, in the reverse order of their registration. The function of
 # concurrent.futures.thread closes the thread pool of asyncio.to_thread. This module imports
-# concurrent.futures.thread first, so that the pool is closed last.
+# concurrent.futures.thread first, so that the pool is closed after the loop has stopped.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 

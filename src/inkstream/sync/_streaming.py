@@ -37,9 +37,10 @@ _DEFAULT: Final[Any] = DEFAULT_RETENTION
 class PersistentTextStreaming:
     """Stream text to its readers and store it in a database, without an event loop.
 
-    Each method does the same as the method of ``inkstream.PersistentTextStreaming`` with this name.
-    The methods block, and any thread may call them. A ``connection`` must be synchronous (psycopg,
-    SQLAlchemy, ``sqlite3``), and is used only on the caller's thread.
+    Each method except ``stop`` is the blocking form of the method of
+    ``inkstream.PersistentTextStreaming`` with this name. Any thread may call the methods. A
+    ``connection`` must be synchronous (psycopg, SQLAlchemy, ``sqlite3``), and is used only on the
+    caller's thread.
 
     Args:
         database: As in ``inkstream``, but only a URL or an engine, because pools belong to one
@@ -168,8 +169,8 @@ class PersistentTextStreaming:
         If the stream is claimed already or has ended, the source is not called (G4). A plain
         generator function runs on a separate thread. If the process stops before the answer is
         complete, the stream ends ``error``, code ``shutdown``. If the process is killed, another
-        worker ends the stream ``timeout``. For answers that must survive the process, use a job
-        queue and ``write``.
+        worker ends the stream ``timeout``, or keeps the stream for a take-over. For answers that
+        must survive the process, use a job queue and ``write``.
 
         Args:
             stream_id: The stream's id. If the stream does not exist yet, the start waits for the
@@ -216,7 +217,7 @@ class PersistentTextStreaming:
             try:
                 await writing.__aexit__(None if error is None else type(error), error, None)
             except BaseException as exc:
-                # A KeyboardInterrupt that is raised here would end the event loop.
+                # A KeyboardInterrupt that is raised here would interrupt the event loop.
                 return exc
             return None
 

@@ -1,9 +1,8 @@
 // One pane: it reads the list of messages (a log) and each answer (a text stream).
 //
 // Over HTTP/1.1, all windows of a browser together may open six connections to a host. So a pane
-// has only one connection at a time: the pane follows the list, but while an answer is being
-// written, the pane follows that answer. Then the pane continues the list at an offset, and misses
-// nothing.
+// follows only one stream at a time: the list, but while an answer is being written, that answer.
+// After the answer has ended, the pane continues the list at an offset, and misses nothing.
 "use strict";
 
 const base = location.pathname.replace(/\/pane$/, "");

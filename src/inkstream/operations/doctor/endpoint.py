@@ -43,11 +43,11 @@ def _problem(check: str, message: str) -> Finding:
 async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
     """Return the findings about an endpoint where a ``doctor_probe`` is mounted.
 
-    The check "idle" waits ``idle_s`` seconds on a silent connection. All checks together take a few
-    seconds more.
+    The check "idle" waits ``idle_s`` seconds on a silent connection. If no request hangs, all
+    checks together take a few seconds more.
 
     Raises:
-        EndpointError: No connection is possible, or the server does not speak HTTP.
+        EndpointError: No connection is possible, or no HTTP response arrives.
     """
     first = await _echo(endpoint, {})
     if isinstance(first, Finding):
@@ -81,7 +81,7 @@ async def _guarded(check: str, finding: Awaitable[Finding]) -> Finding:
 
 async def _echo(endpoint: Endpoint, headers: dict[str, str], query: str = "") -> _Echo | Finding:
     asked = time.time()
-    # Each request has a URL of its own, so that no proxy answers from its cache.
+    # Without ``query``, the request gets a URL of its own, so that no proxy answers from its cache.
     query = query or secrets.token_hex(8)
     answer = await endpoint.get(f"/echo?n={query}", headers, within_s=_ANSWER_S)
     seen = answer.json()

@@ -1,4 +1,4 @@
-"""Check whether a SQLite file meets inkstream's needs. All functions here block."""
+"""Check whether a SQLite file meets inkstream's needs. ``examine`` blocks."""
 
 from __future__ import annotations
 
