@@ -1,4 +1,4 @@
-"""`inkstream show`: the state of a stream, and why the stream makes no progress."""
+"""`inkstream show`: the state of a stream, and the reasons for this state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from inkstream.operations.description import ReaderCounts, StreamDescription, Wo
 @wait_option
 @json_option
 def command(stream_id: str, database: str, as_json: bool) -> None:
-    """Show the state of a stream, and why the stream makes no progress.
+    """Show the state of a stream, and the reasons for this state.
 
     The command prints the stream's status, the time of its last piece, its writer and its readers.
     It also prints whether the writer's process is alive, and what happens when a time limit passes.

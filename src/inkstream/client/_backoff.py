@@ -43,7 +43,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 class Backoff:
     """Random waits, so that many clients do not send their requests at the same moment.
 
-    The longest possible wait doubles with each failure, up to ``_LONGEST_S``.
+    The longest random wait doubles with each failure, up to ``_LONGEST_S``.
     ``patience_s`` says how many seconds to wait without receiving anything; ``None``: for ever.
     """
 

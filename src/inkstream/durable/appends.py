@@ -4,13 +4,14 @@ Requests for one stream wait while a round runs. A round reads the stream once, 
 request in the order of arrival, and joins the requests into few changes. Each decision already
 includes the effect of the requests before it. If another process has changed the stream during the
 round, the store may refuse a change. The next round then decides about the refused requests first.
-If the first round has only one request, it uses the page that the permission check read. If that
-page does not allow the append, the next round reads a new page, because the page may be too old.
+If the first round has only one request, it does not read the stream, but uses the page that the
+permission check read. If that page does not allow the append, the next round reads a new page,
+because the page may be too old.
 
-A round commits at most *one* change with marks, which joins the appends that use marks. In several
-changes, each change would require the epoch that the change before it sets. If the store refused
-one of these changes, another process might set the same epoch. The store would then accept the
-following change, although its marks are wrong.
+A round commits at most *one* change with marks, which joins the appends that use marks. If a round
+committed several, each would require the epoch that the change before it sets, and the store could
+refuse one of them. If another process then set the same epoch, the store would accept the following
+change, although its marks are wrong.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ _Attempts: TypeAlias = list[tuple[_Waiting, Attempt]]
 
 
 class _Batches:
-    """The changes of a round: one change for all appends with marks, and changes without marks.
+    """The changes of a round: at most one change with marks, and changes without marks.
 
     Appends are joined only up to the size of one segment.
     """

@@ -23,7 +23,7 @@ from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
 
 MOST_FORKS: Final = 64
-"""How many ancestors a fork may have. A read of a fork visits all its ancestors."""
+"""How many ancestors a fork may have. A read of a fork may visit all its ancestors."""
 
 
 @dataclass(frozen=True, slots=True)

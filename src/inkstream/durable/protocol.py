@@ -6,9 +6,9 @@ stream changed meanwhile, the caller calls the same function again with the newe
 Besides a stream's state, the protocol stores these values as marks of the stream: ``seq`` (the last
 ``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (if a producer
 closed the stream: which producer, and by which append) and ``fork`` (the parameters of a fork). A
-log has no writer, so the log's epoch can count the changes of its marks. The store applies an
-append with marks only if the epoch is still the epoch that was read, and each such append raises
-the epoch. Appends without marks have no such condition.
+log has no writer, so the log's epoch can count the changes of its marks. The store applies a
+change with marks only if the epoch is still the epoch that was read, and each such change raises
+the epoch. Changes without marks have no such condition.
 """
 
 from __future__ import annotations

@@ -93,7 +93,10 @@ class Chunk:
         return headers
 
     def etag(self) -> str:
-        """Return the ETag of these messages. It changes when the stream closes (section 10.1)."""
+        """Return the ETag of these messages.
+
+        When a stream closes, the ETag of its last messages changes (section 10.1).
+        """
         start = f"{self.start}.end" if self.end_seen else str(self.start)
         closed = ":c" if self.end is not None else ""
         return f'"{self.state.internal_id}:{start}:{self.offset.partition("_")[2]}{closed}"'

@@ -22,7 +22,7 @@ from inkstream.http.problems import Problem, problem_for
 from inkstream.http.response import StreamResponse
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""The response header that contains the stream's id, so that a client can follow it again."""
+"""The response header with the stream's id. A client needs the id to follow the stream again."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 
@@ -127,10 +127,10 @@ class Responses(Calls):
         """Return one response that follows many streams, for a route of your own.
 
         A client sends the list of streams with ``POST``; docs/http.md describes the response. An
-        absent or denied stream is refused inside the response. In a response of events, it does not
-        delay the other streams; a JSON batch waits for it up to a second. The npm package
-        uses your route only if your responses for single streams name the route's path in the
-        header ``Stream-Follow``.
+        absent or denied stream is refused inside the response. In a response of events, the
+        other streams do not wait for such a stream. A JSON batch waits for it up to a second. The
+        npm package uses your route only if your responses for single streams name the route's path
+        in the header ``Stream-Follow``.
 
         Args:
             request: Its ``?format=`` or ``Accept`` decides between events and one JSON batch.

@@ -26,14 +26,15 @@ value is neither ``True`` nor ``False``, the server also logs an error.
 
 On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
-At ``"create"``, ``stream.internal_id`` is 0, because the stream usually does not exist yet. For a
-fork, the server calls ``authorize`` with ``"create"`` for the new stream, and with ``"read"`` for
-the stream that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the
-same response as a request for an absent stream. While a client follows a stream on the ready-made
-routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
+At ``"create"``, ``stream`` describes a new stream, which usually does not exist yet, and
+``stream.internal_id`` is 0. For a fork, the server calls ``authorize`` with ``"create"`` for the
+new stream, and with ``"read"`` for the stream that the fork copies. A denied ``"create"`` gets 403.
+Any other denied request gets the same response as a request for an absent stream. While a client
+follows a stream on the ready-made routes, the server calls ``authorize`` again about every
+``HTTPSettings.authorize_again_s``.
 
 If a call takes longer than 10 s, the server cancels it, and answers 503 with the code
-``check_failed``.
+``check_failed``. If the response has already begun, the server stops sending this stream instead.
 """
 
 AUTHORIZE_S: Final = 10.0

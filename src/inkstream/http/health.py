@@ -16,7 +16,7 @@ from inkstream.http.problems import Problem
 from inkstream.operations.health import Health
 
 _FRESH_S: Final = 0.5
-"""A result is used again for this many seconds, because each check writes to the database."""
+"""A result is used again for this many seconds, because a check may write to the database."""
 
 
 class HealthRoutes:

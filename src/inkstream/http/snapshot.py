@@ -44,7 +44,8 @@ class Snapshot:
     def parts(self, segments: Iterable[Segment]) -> bytes:
         """Return the next messages. Adjacent text, or adjacent deltas of a part, become one string.
 
-        The string gets its closing quote before the first other message, or in ``end``.
+        A later call closes the string: ``parts`` at the next message that does not belong to the
+        string, or ``end``.
         """
         out: list[bytes] = []
         for segment in segments:

@@ -1,1 +1,1 @@
-"""Answers for operators: the state of a stream, and why the stream makes no progress."""
+"""Answers for operators: the state of a stream, and the reasons for this state."""

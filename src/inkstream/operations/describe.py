@@ -28,7 +28,7 @@ async def describe(
 ) -> StreamDescription:
     """Describe a stream whose state was just read.
 
-    ``here`` says how this process's worker works; ``None`` if this process has no worker.
+    ``here`` is what this process knows of its own worker; ``None`` if it has no worker.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}

@@ -25,7 +25,7 @@ _log = logging.getLogger("inkstream")
 
 _STOP_S: Final = 10.0
 _LOOK_S: Final = 1.0
-"""After each ``_LOOK_S`` seconds, a waiting call checks whether the loop's thread has ended."""
+"""Every ``_LOOK_S`` seconds, a waiting call checks whether the loop's thread has ended."""
 _ENDED: Final = "the event loop of inkstream.sync has ended; the next call starts another one"
 
 

@@ -1,7 +1,7 @@
 // One pane: it reads the list of messages (a log) and each answer (a text stream).
 //
 // Over HTTP/1.1, all windows of a browser together may open six connections to a host. So a pane
-// follows only one stream at a time: the list, but while an answer is being written, that answer.
+// follows only one stream at a time: the list, or while an answer is being written, that answer.
 // After the answer has ended, the pane continues the list at an offset, and misses nothing.
 "use strict";
 

@@ -44,7 +44,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
     """Return the findings about an endpoint where a ``doctor_probe`` is mounted.
 
     The check "idle" waits ``idle_s`` seconds on a silent connection. If no request hangs, all
-    checks together take a few seconds more.
+    checks together take a few seconds longer than ``idle_s``.
 
     Raises:
         EndpointError: No connection is possible, or no HTTP response arrives.

@@ -1,7 +1,7 @@
 """Make one HTTP/1.1 request on a separate socket, and record when and how the response arrives.
 
-HTTP clients hide what the doctor needs to see: they undo compression, join chunks, and may accept
-a closed connection as the end of a response.
+Most HTTP clients hide what the doctor needs to see: they undo compression, join chunks, and may
+accept a closed connection as the end of a response.
 """
 
 from __future__ import annotations
