@@ -31,8 +31,8 @@ def command(port: int, database: str, as_json: bool) -> None:
 
     If you reload a pane during an answer, or open the address in another window, the text is still
     there and continues. If you kill the server and start it again, all text that you have seen is
-    still there, and the answer ends as interrupted. With OPENAI_API_KEY set (and OPENAI_BASE_URL,
-    OPENAI_MODEL), the provider of that key answers. Otherwise the demo sends prepared texts.
+    still there, and the answer ends as interrupted. If OPENAI_API_KEY is set (and optionally
+    OPENAI_BASE_URL and OPENAI_MODEL), a model answers. Otherwise the demo sends prepared texts.
     """
     import uvicorn
 

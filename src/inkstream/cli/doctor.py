@@ -50,7 +50,8 @@ def command(
 
     URL is the address at which browsers reach the application's `streams.doctor_probe(…)`.
     With --database, the command checks a database instead: version, rights, settings, free space
-    and clock. The command exits with 1 if it finds a problem. "unknown" is no problem.
+    and clock. The command exits with 1 if it finds a problem. A finding "unknown" does not
+    count as a problem.
     """
     if (url is None) == (database is None):
         raise click.UsageError("pass either the URL of an endpoint or --database URL")

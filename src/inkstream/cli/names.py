@@ -24,7 +24,8 @@ def _check(context: click.Context, parameter: click.Parameter, value: str | None
 def names_option(which: str) -> Callable[[F], F]:
     """Add the options `--owner` and `--group`.
 
-    ``which`` is their help. In ``which``, ``{}`` stands for the word "owner" or "group".
+    ``which`` is the help text of both options. In ``which``, ``{}`` stands for the word "owner" or
+    "group".
     """
 
     def add(command: F) -> F:

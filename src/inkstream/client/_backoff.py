@@ -57,7 +57,7 @@ class Backoff:
         self._busy_until = self._resume_at = 0.0
 
     def began(self) -> None:
-        """Record that an iteration starts. The time before does not count as silence."""
+        """Record that an iteration starts. The time before its start does not count as silence."""
         self._heard_at = time.monotonic()
 
     def asked(self) -> None:

@@ -139,7 +139,7 @@ class Reader:
         """Wait for the end and return everything after the offset.
 
         If the server refuses the offset (``OffsetGone``), this method reads the stream again from
-        the start. If this call raises an error, the offset stays, so you can call it again.
+        the start. If this call raises an error, you can call it again, and no message is lost.
 
         Raises:
             StreamNotFound, RequestRefused, PostUncertain, Unreachable: See ``__iter__``.

@@ -72,7 +72,7 @@ def _chunk(
 
 
 def _wake_s(state: StreamState, wait_s: float) -> float:
-    """Return after how many seconds the stream's expiry must be renewed; at most ``wait_s``."""
+    """Return how many seconds, up to ``wait_s``, a wait may last before it renews the expiry."""
     return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
 
 

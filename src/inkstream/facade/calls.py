@@ -158,12 +158,13 @@ class Calls(Lifespan):
                 stream, at most ``Timing.appears_within_s``.
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
-                process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, the stream may end only after twice this time.
+                process for ``Timing.disconnect_grace_s`` (at least 4 s). If the last reader was in
+                another process, the stream may end only after twice this time.
 
         Returns:
-            A task that ends with the stream. If the claim fails, the task logs and raises the
-            error, for example ``StreamNotFound``, ``StoreUnavailable``, or for a log
+            A task that ends with the stream. If the stream has another writer or has ended, the
+            task ends immediately. If the claim fails for another reason, the task logs and raises
+            the error, for example ``StreamNotFound``, ``StoreUnavailable``, or for a log
             ``StreamConflict``. If you cancel the task after the claim, the stream ends ``error``.
             If you cancel the task before the claim, the stream stays ``pending``, and another start
             may claim the stream.

@@ -24,7 +24,7 @@ class Running:
 
     @property
     def engine(self) -> Engine:
-        """The engine. Raises ``NotRunning`` on another event loop or in another process."""
+        """The engine. Raises ``NotRunning`` if this process runs no engine on this event loop."""
         if self._engine is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "

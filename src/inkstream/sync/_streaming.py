@@ -164,7 +164,7 @@ class PersistentTextStreaming:
     def start(
         self, stream_id: str, source: Source, *, on_disconnect: OnDisconnect = "continue"
     ) -> None:
-        """Let a source write a stream in the background, and return immediately (G6).
+        """Let a source write a stream in the background, and do not wait for the source (G6).
 
         If the stream is claimed already or has ended, the source is not called (G4). A plain
         generator function runs on a separate thread. If the process stops before the answer is
@@ -177,8 +177,8 @@ class PersistentTextStreaming:
                 stream, at most ``Timing.appears_within_s``.
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
-                process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, the stream may end only after twice this time.
+                process for ``Timing.disconnect_grace_s`` (at least 4 s). If the last reader was in
+                another process, the stream may end only after twice this time.
 
         Raises:
             TypeError: The source has a wrong type.
