@@ -28,7 +28,7 @@ class HTTPSettings:
     Attributes:
         ping_s: The server sends a comment after this long without any other data, because proxies
             close silent connections. Plain text and JSON have no comments.
-        send_timeout_s: The server closes a connection whose client accepts no data for this long.
+        send_timeout_s: The server stops sending to a client that accepts no data for this long.
         retry_s: How long a browser's ``EventSource`` waits before it reconnects.
         life_s: A connection in the format ``events`` ends after about this long (up to a quarter
             more or less), and the client reconnects. So a server that stops need not wait for old
