@@ -134,7 +134,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction at a time. A second one would block the event loop."""
+    """Open the file for one transaction at a time.
+
+    A second transaction would block the event loop while it waits for the first, and the first
+    needs the event loop to end.
+    """
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row

@@ -1,6 +1,9 @@
 /** The longest random wait before a request. During the wait, the page shows no new text. */
 const CAP_MS = 5_000;
-/** The longest wait that a server may ask for. A timer of more than 24 days would fire at once. */
+/**
+ * The longest wait that a server may ask for. Without this limit, the client would not wait at all
+ * if a server asked for more than 24 days, because such a timer fires at once.
+ */
 const ASKED_MS = 300_000;
 
 /**

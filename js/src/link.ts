@@ -251,9 +251,9 @@ export class Link {
   }
 
   /**
-   * Give readers a refusal that concerns all of them: of this user, or one that a retry may solve.
-   * Any other response says that the mount does not do what it offers. The client then forgets the
-   * offer, and requests the streams one by one.
+   * Handle a refused request for several streams. If the server refuses this user, or if a retry
+   * may succeed, all readers get the response. Any other response says that the mount does not do
+   * what it offers. The client then forgets the offer, and requests the streams one by one.
    */
   async #refused(members: readonly Member[], why: Response, carrier?: Carrier): Promise<void> {
     const { status } = why;

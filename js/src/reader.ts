@@ -79,7 +79,10 @@ export class Reader {
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
-  /** Until this time, a 404 may mean that the stream is not committed yet; 0 once it was found. */
+  /**
+   * Until this time, a 404 may mean that the stream is not committed yet. The value is 0 after the
+   * stream was found.
+   */
   #youngUntil = 0;
   #heardAt = 0;
 
@@ -346,8 +349,8 @@ export class Reader {
     const value: unknown = JSON.parse(data);
     if (!id) throw new TypeError("no id");
     if (!isEnd) return this.#take(id, [value as Part]);
-    // This event does not end the text, because messages before it are missing, or because it
-    // belongs to another stream.
+    // If messages before this event are missing, or if the event belongs to another stream, the
+    // event does not end the text.
     if (!this.display.transcript.completes(id)) return this.#again(attempt);
     return this.#take(id, []) ?? this.#finish(value as End);
   }
@@ -410,7 +413,7 @@ export class Reader {
     return 0;
   }
 
-  /** Fetch snapshots from now on, because something between server and page delays events. */
+  /** Fetch snapshots from now on, because events arrive too late, or this page cannot read them. */
   #poll(): number {
     this.#idlePolls = 0;
     this.#muted = true;

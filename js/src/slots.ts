@@ -11,8 +11,8 @@ const SLOTS_OF_A_PAGE = 2;
 let taken = 0;
 
 /**
- * Take a slot until `signal` aborts, and return whether a slot was free. A slot is always free over
- * HTTP/2 or later, and outside of a page.
+ * Take a slot until `signal` aborts, and return whether a slot was free. A slot is always free
+ * outside of a page, and for the page's own server if the page came over HTTP/2 or later.
  */
 export async function takeSlot(address: string, signal: AbortSignal): Promise<boolean> {
   if (!globalThis.document) return true;

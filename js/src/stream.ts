@@ -21,7 +21,8 @@ export interface StreamOptions {
   headers?: HeadersSource | undefined;
   /**
    * The first request is a POST to this address, which starts the stream. The response follows the
-   * stream. Repeating the POST is safe: if the stream has started, the POST only follows it.
+   * stream. The client may repeat the POST, so the server must only follow a stream that has
+   * already started, as `streams.stream` of the Python package does.
    */
   drive?: string | URL | undefined;
   /** The body of the POST to `drive`, which is sent as JSON. */
@@ -59,8 +60,8 @@ export class Stream implements AsyncIterable<Part> {
   }
 
   /**
-   * Watch the stream. `listener` is called after every change of the snapshot: immediately for the
-   * stream's end, and otherwise at most once a frame. Returns a function that stops watching, and
+   * Watch the stream. `listener` is called after the snapshot has changed: for new text at most
+   * once a frame, and for the stream's end immediately. Returns a function that stops watching, and
    * does not stop the answer.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -97,7 +98,8 @@ export class Stream implements AsyncIterable<Part> {
    * confirmed, or when the stream has ended. The status changes only when the stream's end arrives.
    *
    * Without a network, the client stores the stop, and sends it when the network is back, also
-   * after a reload. The snapshot's `stopping` is true until the stream's end arrives.
+   * after a reload. The snapshot's `stopping` is true until the stream's end arrives, or until the
+   * server refuses.
    *
    * @throws InkstreamError if the server refuses.
    */

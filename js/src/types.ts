@@ -64,7 +64,10 @@ export interface Initial {
 /** Headers for every request, or a function that is called before every request. */
 export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 
-/** The exception for a failed request, or for a stream whose final status is not `done`. */
+/**
+ * The exception for a failed request, for a stream whose final status is not `done`, and for a loop
+ * that ended because of `disconnect` or because the stored text changed.
+ */
 export class InkstreamError extends Error {
   readonly code: string | null;
   readonly http: number | undefined;

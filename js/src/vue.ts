@@ -40,7 +40,7 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
 }
 
 export interface UseStreamResult<Data extends DataTypes = DataTypes> {
-  /** The current snapshot, replaced at most once a frame. */
+  /** The current snapshot. For new text, it is replaced at most once a frame. */
   readonly snapshot: Readonly<ShallowRef<Snapshot<Data>>>;
   readonly text: ComputedRef<string>;
   readonly status: ComputedRef<Snapshot["status"]>;

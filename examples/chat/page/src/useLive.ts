@@ -2,7 +2,7 @@ import { isEnded, useStream } from "inkstream/react";
 import { useEffect, useEffectEvent, useState } from "react";
 import { STREAMS } from "./server";
 
-/** The sentences for a screen reader at the end of an answer. It does not read the tokens. */
+/** What a screen reader says at the end of an answer, because it does not read the tokens. */
 const ENDS: Record<string, string> = { done: "The answer is complete.", cancelled: "Stopped." };
 
 /** Return whether an answer is being written, and how to stop it. Announce its start and end. */
