@@ -26,8 +26,8 @@ def pieces(prompt: str) -> Iterator[str]:  # stands for your model
         yield word + " "
 
 
-# StreamNotFound: the transaction that created the stream has not committed yet.
-# NotClaimed: the previous attempt has died, but no other process has noticed that yet.
+# StreamNotFound: usually the transaction that creates the stream has not committed yet.
+# NotClaimed: usually the previous attempt has died, but no other process has noticed that yet.
 @app.task(
     bind=True,
     autoretry_for=(NotClaimed, StreamNotFound),
