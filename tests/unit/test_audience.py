@@ -51,7 +51,7 @@ def is_asked(worker: Worker) -> bool:
 @pytest.mark.parametrize("away", [False, True])
 @in_virtual_time
 async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
-    """G6: the stream is cancelled after the grace time, even if the store is away at that time."""
+    """G6: the stream is cancelled after ``disconnect_grace_s``, even if the store is away then."""
     async with one_worker(timing=TIMING) as worker:
         source = await started(worker)
         following = await follow(worker)

@@ -170,7 +170,10 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 @in_virtual_time
 async def test_long_outage_ends_source_and_readers() -> None:
-    """G12: a long outage closes the source and disconnects readers. Later, the end is stored."""
+    """G12: a worker closes a source whose text waits for the store longer than ``patience_s``.
+
+    The worker also disconnects the readers, and stores the stream's end when the store is back.
+    """
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -209,7 +212,7 @@ async def test_quiet_writer_survives_an_outage() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
-    """G12, G5: a long outage ends a stream, even if no text of its writer waited for the store."""
+    """G12, G5: if one writer's text waits too long for the store, all streams of the worker end."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
         worker.store.away = True

@@ -42,7 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """A plain append depends only on the stream's status, so one commit may hold many of them."""
+    """A plain append's only condition is the status, so one commit may hold many plain appends."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change

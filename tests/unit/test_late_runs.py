@@ -103,7 +103,7 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
 
 @in_virtual_time
 async def test_a_commit_on_an_ended_stream_brings_the_run_of_the_end() -> None:
-    """A process may commit that ``on_end`` has returned before its own tail knows the end."""
+    """A process may store that ``on_end`` has returned while its tail does not know the end yet."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0

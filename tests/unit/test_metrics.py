@@ -207,7 +207,10 @@ def test_gauges_fall_again() -> None:
 
 
 def test_few_of_many_are_measured() -> None:
-    """``Sampling`` soon measures at most eight of 2500 events per tick, and most of two events."""
+    """Of 2500 events per tick, ``Sampling`` soon measures at most eight.
+
+    If there are two events per tick, ``Sampling`` measures most events.
+    """
     measured: list[float] = []
     sampling = Sampling(measured.append)
     for events, least, most in (

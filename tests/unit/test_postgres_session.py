@@ -55,7 +55,7 @@ async def test_no_connection_is_left_by_a_close_during_a_reconnect() -> None:
 
 
 async def test_a_connection_that_is_replaced_during_an_attach() -> None:
-    """The session may replace a connection, because its server takes no writes, at any moment."""
+    """If a connection's server takes no writes, the session may replace the connection at once."""
     made: list[Any] = []
     attached: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

@@ -8,7 +8,7 @@ from inkstream.stores.postgres._waits import Waits
 
 
 class Connection:
-    """A connection on which ``pid`` is what the driver knows, and ``here`` what the server says."""
+    """A connection that has the process id ``pid`` for the driver, and ``here`` for the server."""
 
     def __init__(self, pid: int, here: int) -> None:
         self.pid = pid
@@ -25,5 +25,5 @@ class Connection:
     ("here", "found"), [(2, "session 9 (reports, active) keeps a lock"), (7, None)]
 )
 async def test_a_pooler_hides_the_holder(here: int, found: str | None) -> None:
-    """A pooler makes up process ids, so an answer about such an id would name any session."""
+    """A pooler makes up process ids, so a query about such an id may find a wrong session."""
     assert await Waits().holder(Connection(2, here), Connection(1, 1)) == found

@@ -235,7 +235,7 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
 async def test_takeover_publishes_unread_text(ends: bool) -> None:
-    """G2, G5: a take-over brings its readers the old writer's text, even if all hints are lost."""
+    """G2, G5: after a take-over, readers on the new writer's worker get all text without hints."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0

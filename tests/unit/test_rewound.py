@@ -16,7 +16,7 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    made.database.after = None  # otherwise ``Witness`` would report that this text was lost
+    made.database.after = None  # otherwise ``Witness`` would report the loss
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
     stream.tail = tail

@@ -38,7 +38,7 @@ class Given:
 
 @given(STEPS)
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
-    """G2, G10: after any losses and new generations, the store refuses each wrong offset.
+    """G2, G10: after any losses and new generations, the server refuses each wrong offset.
 
     An offset is right if the messages before it are still those that its client has read. A stream
     with fewer than ``MAX_RUNS`` runs accepts each right offset.

@@ -1,4 +1,4 @@
-"""`inkstream serve` refuses to start without access control, and tokens give rights."""
+"""`inkstream serve` refuses to start with wrong or unsafe options, and tokens give rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cancel or a time limit stops a source, but a reader that leaves does not (G5, G6)."""
+"""A cancel or a time limit stops a source. By default, a reader that leaves does not (G5, G6)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_idle_source_is_ended() -> None:
 
 @in_virtual_time
 async def test_source_waiting_for_the_store_is_not_idle() -> None:
-    """G7, G12: a source that waits for the store is not idle, so ``idle_s`` ends no stream.
+    """G7, G12: a source that waits for the store is not idle, so its stream does not end ``idle``.
 
     The outage is longer than ``idle_s``, but shorter than ``patience_s``.
     """
@@ -153,7 +153,7 @@ async def test_overlong_source_is_ended() -> None:
 
 @in_virtual_time
 async def test_generation_outlives_its_readers() -> None:
-    """G6: an answer continues after its last reader has left."""
+    """G6: by default, an answer continues after its last reader has left."""
     async with one_worker() as worker:
         source = ScriptedSource()
         await worker.streams.create("s")

@@ -1,4 +1,7 @@
-"""A source that blocks, in its thread or on the event loop, stops no other work (G1, G6, G7)."""
+"""A source that blocks its thread delays no other work (G1, G6, G7).
+
+If a source blocks the event loop, other work goes on between two messages of the source.
+"""
 
 from __future__ import annotations
 

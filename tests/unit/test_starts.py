@@ -95,7 +95,7 @@ async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -
 
 @in_virtual_time
 async def test_failed_start_does_not_end_another_start() -> None:
-    """G4: a start that failed in an outage does not end another worker's start."""
+    """G4: a start that failed in an outage does not end the stream if another worker started it."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         mine, other = ScriptedSource(), ScriptedSource()
@@ -227,7 +227,7 @@ async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None
 
 @in_virtual_time
 async def test_live_stream_limit_is_immediate() -> None:
-    """G9: starts of the same moment respect the limit, and ended or failed streams free a place."""
+    """G9: starts of the same moment respect the limit. An end or a failed start frees a place."""
     async with one_worker(limits=Limits(live_streams=2)) as worker:
         streams = worker.streams
         for name in "abc":

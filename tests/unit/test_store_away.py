@@ -1,4 +1,4 @@
-"""Ends of streams wait for a store that is away, even while the process stops (G8, G12)."""
+"""Ends of streams wait for a store that is away, but a stop waits only for a while (G8, G12)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 @in_virtual_time
 async def test_finish_during_an_outage_is_stored_later() -> None:
-    """G12, G5: an outage disconnects readers. Afterwards, accepted text and the end are stored."""
+    """G12, G5: a long outage disconnects readers. Later, accepted text and the end are stored."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         await writer.append("seen")

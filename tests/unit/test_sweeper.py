@@ -136,7 +136,10 @@ async def test_takeover_from_a_dead_writer() -> None:
 
 @in_virtual_time
 async def test_living_writer_takes_its_stream_back() -> None:
-    """G7, G5: a writer that was taken for dead goes on, unless another writer took over."""
+    """G7, G5: a writer that was taken for dead goes on.
+
+    This holds unless the stream has ended or has another writer.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here, takeover_within_s=10)

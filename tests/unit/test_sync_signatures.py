@@ -1,4 +1,7 @@
-"""``inkstream.sync`` has the asynchronous facade's methods, with the same parameters."""
+"""``inkstream.sync`` has the asynchronous facade's methods, with the same parameters.
+
+The exceptions are listed below.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ ASYNC_ONLY = {
     "response_many",
     "router",
     "stream",
-    # These methods need the event loop of the application.
+    # These names need the event loop of the application.
     "aclose",
     "check",
     "engine",

@@ -1,4 +1,4 @@
-"""Spans are children of their requests. The labels of metrics are bounded and documented."""
+"""Spans are children of their requests. Each metric is documented, and its labels are bounded."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 
 
 class TestOffset:
-    """G10: every offset that the library wrote can be read, and any other string is refused."""
+    """G10: every offset that the library wrote can be read, and a malformed string is refused."""
 
     @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
     def test_round_trip(
@@ -396,7 +396,7 @@ class TestEvents:
 @pytest.mark.parametrize("padding", [0, 5000])
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
 def test_escaped_json_round_trip(code: int, padding: int) -> None:
-    """G11: ``escape_text`` escapes long texts in another way, and all texts come back unchanged."""
+    """G11: ``escape_text`` treats long and short texts differently. Both come back unchanged."""
     text = "ä" * padding + chr(code) + "."
     escaped = wire.escape_text(text.encode())
     assert json.loads(b'"%b"' % escaped) == text

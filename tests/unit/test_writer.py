@@ -147,7 +147,7 @@ async def test_limits_of_message_and_stream() -> None:
 @pytest.mark.parametrize("wrong", [1, None, ["a"], {"a": float("nan")}, {"a": object()}])
 @in_virtual_time
 async def test_invalid_message_is_refused(wrong: object) -> None:
-    """G11: a message that is neither text nor JSON is refused, and the writer goes on."""
+    """G11: a message that is neither text nor a JSON object is refused, and the writer goes on."""
     async with one_worker() as worker:
         writer = await claim(worker)
         with pytest.raises(InvalidMessage):
