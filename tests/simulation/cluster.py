@@ -20,7 +20,7 @@ from tests.simulation.witness import Witness
 
 @dataclass(eq=False)
 class Worker:
-    """One simulated process: its instance, its connection to the database, and its calls."""
+    """One simulated process: its instance, its store and notifier, its readers and its jobs."""
 
     streams: PersistentTextStreaming
     store: FaultyStore
@@ -40,7 +40,10 @@ class Worker:
         self.store.inner.crash()
 
     def lose_host(self) -> None:
-        """Stop the code, as if the process's host were lost. Other workers cannot see its lock."""
+        """Stop the code, as if the host of the process were lost.
+
+        Other workers cannot see whether the lock of this worker is held.
+        """
         self._die()
         self.store.inner.lose_host()
 
@@ -71,7 +74,7 @@ class Cluster:
     """Several workers that share a database, a clock and a witness.
 
     Attributes:
-        ended: The bodies with which ``on_end`` was called in living workers.
+        ended: The bodies for which ``on_end`` returned in living workers.
         unheard: The bodies for which ``on_end`` raised.
         on_end_fails: The probability that ``on_end`` raises.
     """

@@ -58,7 +58,10 @@ class FaultyStore:
         self._running.set()
 
     def pause(self) -> None:
-        """Until ``resume``, hold all calls, as if the process were stopped."""
+        """Hold all calls until ``resume``, as if the process were stopped.
+
+        ``open`` and ``close`` are not held.
+        """
         self._running.clear()
 
     @property
@@ -168,7 +171,7 @@ def _nothing() -> None:
 
 
 def _ignore(groups: Sequence[Group]) -> None:
-    """Do nothing before a commit, unless the simulation sets something to do."""
+    """Do nothing. The simulation may set other functions as ``departs`` and ``arrives``."""
 
 
 class Hints:

@@ -44,7 +44,7 @@ class Follower:
         self._choose = choose
 
     async def run(self) -> None:
-        """Follow until the end is received, or until the stream is gone."""
+        """Follow until the end is received, or until the stream does not exist any more."""
         while not self.saw_end:
             worker = self._choose()
             try:

@@ -172,7 +172,7 @@ class World:
     def _draw_generation(self, groups: Sequence[Group]) -> None:
         """Sometimes begin a new generation of the database, above all at the end of a stream.
 
-        A read that began earlier then returns runs that lack the newest generation (G10).
+        A read that is running then returns runs that lack the newest generation (G10).
         """
         if self._draws and self._rng.random() < (0.5 if _ends(groups) else 0.02):
             self._draws -= 1
