@@ -188,7 +188,7 @@ async def test_disk_is_full_for_a_while(
                         file.write(bytes(1 << 16))
                 except OSError:
                     pass
-            # The table has free pages, so the first commits succeed.
+            # The table has free pages, so the first commits succeed on the full disk.
             piece, said = "x" * 200_000, "before "
             flushing: asyncio.Task[None] | None = None
             for _ in range(200):

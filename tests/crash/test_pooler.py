@@ -34,7 +34,7 @@ def pooler(server: postgres_server.Server, tmp_path: Path) -> Iterator[PgBouncer
 
 @pytest.fixture
 def direct(server: postgres_server.Server) -> Iterator[str]:
-    """Return the URL of a database without the pooler."""
+    """Return the URL of a database. Connections to this URL bypass the pooler."""
     url = asyncio.run(server.make_database())
     yield url
     asyncio.run(server.drop_database(url))

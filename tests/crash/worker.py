@@ -31,7 +31,8 @@ TIMINGS = {
         disconnect_grace_s=0.0,
         poll_s=POLL_S,
     ),
-    # A worker counts as dead long before PostgreSQL gives up its connection, after ten seconds.
+    # PostgreSQL gives up a silent connection after ten seconds. With these times, the other workers
+    # take the connection's worker for dead several seconds before that.
     "brief": FinerTiming(beat_s=0.5, lease_s=3.0, stall_s=STALL_S, poll_s=POLL_S),
     "default": FinerTiming(),
 }
