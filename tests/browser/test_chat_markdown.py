@@ -63,7 +63,10 @@ async def rendered(page: Page) -> str:
 
 
 async def test_grown_equals_reloaded(context: BrowserContext, chat: Chat) -> None:
-    """G2: while an answer grows, the page cuts only the end of its text into blocks again."""
+    """G2: while an answer grows, the page cuts only the end of the answer into blocks again.
+
+    The blocks must be the same as after a reload.
+    """
     pieces = [TRICKY[at : at + 2] for at in range(0, len(TRICKY), 2)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.pace_s = 0.02

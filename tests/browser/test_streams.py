@@ -149,7 +149,7 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
         await site.say(a, "meanwhile ")
         await proxy.until(lambda: proxy.hung == 1)
         proxy.hang_after = None
-        await page.clock.fast_forward(25_000)  # a visible page accepts a longer silence
+        await page.clock.fast_forward(25_000)  # a visible page accepts 37.5 s of silence
         assert await shown(page, a) == "before "
         await page.evaluate(SHOW_AGAIN)
         await wait_for_text(page, a, "before meanwhile ")

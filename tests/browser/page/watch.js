@@ -1,4 +1,4 @@
-// Adds a text of an answer to `faults` if the text does not begin with the answer's text before it.
+// Adds an answer's new text to `faults` if it does not begin with the answer's earlier text.
 // Such a text shows a piece twice or out of order, or takes a piece back (G2).
 "use strict";
 
