@@ -55,7 +55,7 @@ def through_session(url: str) -> Iterator[tuple[Any, Callable[[bool], None]]]:
 def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Opened]:
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
-    # A process polls only every 60 s, so the tests pass only if hints bring the changes.
+    # Processes poll only every 60 s, so a follower gets a change in time only by a hint.
     streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
     streams.list()  # this creates SQLite's tables
     return streams, request.param(url)

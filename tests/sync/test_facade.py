@@ -191,7 +191,7 @@ def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> 
 
 
 def test_a_generator_writes_in_the_background(url: str) -> None:
-    """G6: a generator writes in the background, and a plain function ``on_end`` gets the result.
+    """G6: a generator writes in the background, and a plain ``on_end`` gets the ended stream.
 
     ``on_end`` may itself call ``inkstream.sync``.
     """
@@ -403,7 +403,7 @@ def test_instances_in_use_are_not_released(sqlite_url: str) -> None:
 def test_a_source_that_exits_ends_no_other_stream(
     streams: PersistentTextStreaming, error: type[BaseException]
 ) -> None:
-    """G4: SystemExit in a source does not end the event loop that all instances share."""
+    """G4: an exit in a source does not end the event loop that all instances share."""
 
     async def exits() -> AsyncIterator[str]:
         yield "so far"

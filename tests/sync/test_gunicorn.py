@@ -57,7 +57,7 @@ async def test_views_of_several_processes_share_streams(
         async with requesting(server.port, path) as first, requesting(server.port, path) as second:
             for answer in (first, second):
                 await answer.until(lambda answer=answer: len(answer.body) > 200)
-            # The readers occupy two of gunicorn's processes or threads. This request needs a third.
+            # Both readers are still connected, so gunicorn handles three requests at the same time.
             cancelled = await fetch(server.port, "/cancel/one", method="POST")
             assert cancelled.body == b"True", server.printed
             heard = {await ended(answer) for answer in (first, second)}

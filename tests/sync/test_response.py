@@ -93,8 +93,8 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
     """G10: each refusal is a problem document.
 
-    The server refuses ``text``, because a client of a WSGI application cannot notice that a text
-    broke off.
+    The server refuses ``format=text``, because a client of a WSGI application cannot notice that
+    a text broke off.
     """
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
@@ -131,7 +131,7 @@ def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> No
 def test_an_answer_that_is_dropped_unread_stops_following(
     streams: PersistentTextStreaming, exists: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G9: a response that nobody reads or closes, as in some tests, stops following its stream."""
+    """G9: a response that is dropped unread, as in some tests, stops following its stream."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
