@@ -159,7 +159,7 @@ async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("three")
 async def test_a_command_says_for_which_lock_it_waits(shell: Shell) -> None:
-    """`rm` says at once which process has the lock, and waits no longer than `--wait`.
+    """`rm` soon says which process has the lock, and waits no longer than `--wait`.
 
     `cancel` of an ended stream and `follow` write nothing, and do not wait for the lock.
     """

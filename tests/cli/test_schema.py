@@ -50,7 +50,7 @@ async def test_an_unmigrated_database_names_the_command(shell: Shell, url: str) 
 
 
 async def test_a_question_names_the_session_that_keeps_a_lock(shell: Shell, url: str) -> None:
-    """A command that waits for a lock says soon who has it, and ends after `--wait`."""
+    """A command that waits for a lock names the session with the lock, and ends after `--wait`."""
     await shell.run("migrate")
     stranger = await asyncpg.connect(url, server_settings={"application_name": "a stranger"})
     await stranger.execute("BEGIN; LOCK TABLE inkstream.streams IN ACCESS EXCLUSIVE MODE")
