@@ -1,4 +1,4 @@
-"""The readers read streams of a real server over HTTP, directly and behind a faulty proxy."""
+"""``AsyncReader`` and ``Reader`` read from a real server, directly and behind a faulty proxy."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_silence_and_bad_gateways_are_retried(
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: with an offset of another stream, a loop raises, and ``read`` begins at the start."""
+    """G10: with another stream's offset, ``async for`` raises, but ``read`` begins at the start."""
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
         await read(kind, server.port, "/streams/absent")
@@ -200,7 +200,10 @@ async def test_one_post_is_followed_and_resumed_after_cuts(
 async def test_a_post_that_may_have_been_taken_is_not_repeated(
     server: Server, proxy: Proxy, kind: str
 ) -> None:
-    """G4: a POST is not repeated, because a second POST could cause a second answer and bill."""
+    """G4: a POST that the server may have received is not repeated.
+
+    A second POST could cause a second answer and a second bill.
+    """
     await post(server.port, f"/create?id=uncertain-{kind}")
     proxy.cut_after = 0
     with pytest.raises(PostUncertain, match="look whether the stream is there"):

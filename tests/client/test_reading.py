@@ -373,7 +373,10 @@ async def test_a_post_whose_wait_times_out_is_not_repeated() -> None:
 
 
 def test_a_wait_for_the_server_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a caller with a short timeout would never make the next request."""
+    """The second ``pause`` goes on with the wait that the first ``pause`` began.
+
+    Otherwise a caller with a short timeout would never make the next request.
+    """
     reading = Reading("/s", None, 300)
     reading.headers()
     reading.refuse(503, {"retry-after": "7"}, b"")
