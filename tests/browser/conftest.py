@@ -272,7 +272,7 @@ async def wait_for(page: Page, name: str, **state: str) -> None:
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
     """Fail if a page's final text differs from the stored text.
 
-    Also fail if a page recorded a text that did not begin with the text before (``watch.js``).
+    Also fail if ``watch.js`` recorded a text that did not begin with the answer's earlier text.
     """
     stored = await site.stored(name)
     assert stored.status.ended

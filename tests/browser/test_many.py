@@ -59,7 +59,8 @@ async def test_eight_windows_share_four_connections(context: BrowserContext, sit
 
     polling = transports.index("polling")
     pressed = time.monotonic()
-    # Playwright's own click waits until the page draws a frame. A page in the background draws few.
+    # Playwright's own click waits until the page draws a frame. A page in the background draws few
+    # frames.
     await pages[polling].evaluate("document.querySelector('button').click()")
     await wait_for(pages[polling], shows[polling][0], status="cancelled")
     assert time.monotonic() - pressed < STOP_S

@@ -135,7 +135,7 @@ async def test_g6_hidden_tabs_free_their_connections(
 
 
 async def test_in_the_background_and_back(context: BrowserContext, site: Site) -> None:
-    """If a connection dies while its page is hidden, the visible page connects again."""
+    """If a connection dies while its page is hidden, the page connects again when it is visible."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()

@@ -354,7 +354,7 @@ async def test_a_wait_that_times_out_loses_nothing() -> None:
 
 
 async def test_a_post_whose_wait_times_out_is_not_repeated() -> None:
-    """G4: the server may have received the POST, so the next item raises."""
+    """G4: the server may have received the POST, so the next ``anext`` raises."""
     requests: list[httpx.Request] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:

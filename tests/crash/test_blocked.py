@@ -23,7 +23,10 @@ async def writing(process: Process, name: str) -> int:
 async def test_a_blocked_loop_ends_nothing(
     spawn: Spawn, timing: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """G7: a thread beats while the loop is blocked, so a block below ``stall_s`` ends no stream."""
+    """G7: a thread beats while the event loop is blocked.
+
+    So a block that is shorter than ``stall_s`` ends no stream.
+    """
     blocked_s = {"short": LEASE_S + 3, "default": 50.0}[timing]
     a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "blocked")

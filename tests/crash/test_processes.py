@@ -32,8 +32,8 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         await processes[0].do("create", *some)
-        # Every second process starts the streams in reverse order, so that processes start the same
-        # stream at the same time.
+        # Every second process starts the streams in reverse order. Otherwise the fastest process
+        # could win every race.
         called = await asyncio.gather(
             *[p.do("race", *(some, some[::-1])[n % 2]) for n, p in enumerate(processes)]
         )

@@ -33,7 +33,7 @@ class FaultyStore:
             returns.
         away: If true, every call except ``open``, ``close`` and ``beat_from_thread`` raises
             ``StoreUnavailable``.
-        read_only: If true, every call that writes raises ``StoreUnavailable``.
+        read_only: If true, every such call that writes raises ``StoreUnavailable``.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
         commits: The groups of each commit that reached the database.
         departs: Called with the groups of each commit when the commit begins.

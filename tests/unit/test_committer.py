@@ -1,4 +1,4 @@
-"""Text is durable before readers see it, and all writers share commits (G1, G12)."""
+"""Text is durable before readers see it, and all writers of an engine share commits (G1, G12)."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_quiet_writer_survives_an_outage() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
-    """G12, G5: if one writer's text waits too long for the store, all streams of the worker end."""
+    """G12, G5: if one writer's text waits too long for the store, all writers' streams end."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
         worker.store.away = True
@@ -313,7 +313,7 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
 
 @in_virtual_time
 async def test_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A start tries its claim again and again. Each attempt must not look like a new outage."""
+    """A start tries its claim again and again, but the log shows only one outage."""
 
     async def refuse(*args: Any, **options: Any) -> Any:
         raise StoreUnavailable("read-only")

@@ -1,4 +1,4 @@
-"""If many streams are due at once, their ends do not delay other streams (G7)."""
+"""If many streams are due at once, their ends do not delay the ends of other streams (G7)."""
 
 from __future__ import annotations
 

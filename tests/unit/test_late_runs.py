@@ -89,7 +89,7 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
             await writer.flush()
         reader = await there.engine.readers.open(S, "now")
         late = await there.engine.readers.open(S, replace(reader.offset, position=1))
-        late._ahead = []  # as if the page that ``open`` read had ended here
+        late._ahead = []  # as if ``open`` had read no message
         made.database.draw()
         await writer.append("c")
         await writer.flush()

@@ -1,4 +1,4 @@
-"""Tests of the PostgreSQL store's URLs, errors, waves and locks that need no server."""
+"""These tests of the PostgreSQL store's URLs, errors, waves and locks need no server."""
 
 from __future__ import annotations
 

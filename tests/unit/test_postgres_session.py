@@ -55,7 +55,7 @@ async def test_no_connection_is_left_by_a_close_during_a_reconnect() -> None:
 
 
 async def test_a_connection_that_is_replaced_during_an_attach() -> None:
-    """If a connection's server takes no writes, the session may replace the connection at once."""
+    """The session may replace a connection at any moment, for example after a failover."""
     made: list[Any] = []
     attached: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

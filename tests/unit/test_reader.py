@@ -386,7 +386,7 @@ async def test_follow_from_now_misses_nothing() -> None:
 
 @in_virtual_time
 async def test_check_fixes_now() -> None:
-    """G2: after ``check``, a reader from "now" gets text that comes before its first ``anext``."""
+    """G2: after ``check``, a reader from "now" gets text from before its first ``anext``."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind="log")
         await worker.streams.post("log", "before")

@@ -1,4 +1,4 @@
-"""A cancel or a time limit stops a source. By default, a reader that leaves does not (G5, G6)."""
+"""A cancel and a time limit stop a source. By default, a leaving reader stops none (G5, G6)."""
 
 from __future__ import annotations
 

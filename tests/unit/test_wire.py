@@ -1,4 +1,4 @@
-"""Offsets, messages, segments and events are encoded and decoded without loss."""
+"""Encoded offsets, messages, segments and events are decoded without loss."""
 
 from __future__ import annotations
 
