@@ -68,7 +68,7 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """Each window's list marks a conversation until its answer ends, here by a killed server."""
+    """Each window's list marks a conversation until its answer ends."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)

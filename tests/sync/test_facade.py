@@ -191,7 +191,7 @@ def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> 
 
 
 def test_a_generator_writes_in_the_background(url: str) -> None:
-    """G6: a generator writes in the background, and a plain function ``on_end`` gets its end.
+    """G6: a generator writes in the background, and a plain function ``on_end`` gets the stream.
 
     ``on_end`` may itself call ``inkstream.sync``.
     """

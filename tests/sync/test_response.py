@@ -157,7 +157,7 @@ def exchanges() -> int:
 
 def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:
     with pytest.raises(TypeError, match="WSGI environ"):
-        streams.response("GET /", "one")  # a beginner may make this mistake
+        streams.response("GET /", "one")
 
 
 def test_the_flask_example_runs(tmp_path: Path) -> None:

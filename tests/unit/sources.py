@@ -1,5 +1,3 @@
-"""Runs a source in a test."""
-
 from __future__ import annotations
 
 from typing import Any

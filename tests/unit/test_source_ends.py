@@ -1,4 +1,7 @@
-"""A cancel and a time limit stop a source. By default, a leaving reader stops none (G5, G6)."""
+"""A cancel or a time limit stops a source (G5, G6).
+
+By default, a reader that leaves stops no source.
+"""
 
 from __future__ import annotations
 
