@@ -1,8 +1,9 @@
-"""The servers that the benchmarks compare. Each server sends streams of tokens to its clients.
+"""The servers that the benchmarks compare.
 
-A token contains the time of its creation, so that a client can compute the token's delay. The
-generators begin after the last follower has connected. They begin one after the other, so that not
-all yield at the same time.
+``static`` and ``archive`` send a stored text. All other servers send streams of tokens. A token
+contains the time of its creation, so that a client can compute the token's delay. The generators
+begin after the last follower has connected. They begin one after the other, so that not all yield
+at the same time.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def raw(load: Load) -> ASGIApp:
 
 
 def starlette(load: Load) -> ASGIApp:
-    """Return a ``StreamingResponse`` over the generator, as most applications do."""
+    """Return a ``StreamingResponse`` over the generator, as many applications do."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -1,6 +1,7 @@
-"""A small client with many followers on one epoll. It only records when bytes arrive.
+"""A small client with many followers on one epoll.
 
-Chunks, events and tokens are parsed after the measurement, because parsing uses CPU.
+During a measurement, the client only records the bytes that arrive, and their arrival times. It
+parses chunks, events and tokens after the measurement, because parsing uses CPU.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ def follow(
 ) -> list[Received]:
     """Follow the streams at ``paths`` to their ends, with a connection for each path.
 
-    The requests are sent in the order of ``paths``, each after the headers of the previous response
-    have arrived. So the first client of a stream begins the stream, and later clients join it.
+    The requests are sent in the order of ``paths``, each after the first bytes of the previous
+    response have arrived. So the first client of a stream begins the stream, and later clients join
+    it.
 
     Each of ``marks`` is a number of seconds and a function. The function is called that many
     seconds after the first token has arrived.
@@ -128,7 +130,7 @@ def follow(
 
 
 def _ask(server: Server, path: str) -> Received:
-    """Begin to follow a path. Return when the response's headers have arrived."""
+    """Begin to follow a path. Return when the first bytes of the response have arrived."""
     try:
         connection = socket.create_connection(server.address, timeout=30)
         request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"

@@ -40,7 +40,7 @@ class Comparison:
         }
 
     def ratio(self, of: str, to: str, key: str = "cpu") -> float:
-        """Return the median, over all rounds, of the figure of ``of`` divided by that of ``to``."""
+        """Divide ``key`` of the server ``of`` by ``key`` of the server ``to``, as a median."""
         pairs = zip(self._rounds[of], self._rounds[to], strict=True)
         return median((a[key] or 0.0) / (b[key] or 1.0) for a, b in pairs)
 
@@ -130,7 +130,7 @@ def check(
 def _commit_to_socket(
     tokens: list[tuple[float, float]], commits: list[tuple[float, float]]
 ) -> list[float]:
-    """Return, for each token, the time from the end of its commit to the token's arrival."""
+    """Return, sorted, the times from the end of a token's commit to the token's arrival."""
     began = [commit[0] for commit in commits]
     ages: list[float] = []
     for made, here in tokens:

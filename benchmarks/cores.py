@@ -15,8 +15,8 @@ CLIENT_CORE = 1
 def pin(core: int) -> None:
     """Keep this process on one core, if the system allows this."""
     if hasattr(os, "sched_setaffinity"):
-        # `sched_getaffinity` cannot find the cores: in a child of a pinned process it returns only
-        # the pinned core.
+        # This call fails if the machine has no such core. `sched_getaffinity` cannot say so before:
+        # in a child of a pinned process, it returns only the pinned core.
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {core})
 

@@ -27,8 +27,8 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""After these ways of losing a writer, a round lasts until the lease has passed. So they get fewer
-rounds."""
+"""After these ways of losing a writer, a round lasts until the lease has passed. So these ways
+get fewer rounds."""
 
 
 def death(seconds: float, rounds: int) -> Report:

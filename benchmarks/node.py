@@ -1,4 +1,4 @@
-"""The servers that are written in JavaScript, with the packages of their lock file."""
+"""Installs and runs the servers that are written in JavaScript."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSTALL = str(_HERE.parent / "scripts" / "_javascript.py")
 
 @functools.cache
 def is_installed() -> bool:
-    """Install what these servers need; return whether this succeeded."""
+    """Install the packages of the servers; return whether this succeeded."""
     return subprocess.run([sys.executable, _INSTALL, "servers"]).returncode == 0
 
 

@@ -65,7 +65,7 @@ def _fan_out(load: dict[str, Any], window_s: float | None, seconds: float) -> fl
 
 
 def memory(seconds: float, rounds: int) -> Report:
-    """Compare the memory of idle connections with that of a raw ASGI app's idle connections."""
+    """Compare the memory of an idle connection to inkstream and to a raw ASGI app."""
     report = Report(f"memory of a connection, {_IDLE} idle followers; KB")
     cost: dict[str, float] = {}
     specs: dict[str, dict[str, Any]] = {

@@ -18,8 +18,8 @@ from benchmarks.apps import Load, lifespan, number_of
 def resumable(load: Load, database: str) -> ASGIApp:
     """Follow over PUBLISH/SUBSCRIBE: a port of ``resumable-stream``, as its README shows it.
 
-    The first client begins the stream, and receives it from memory. The process of the first client
-    publishes the stream to all other clients.
+    The first client begins the stream, and receives it from memory. The process that serves the
+    first client publishes the stream to all other clients.
     """
     publisher, subscriber = RedisPublisher(database), RedisSubscriber(database)
     context = create_resumable_stream_context(publisher=publisher, subscriber=subscriber)

@@ -57,8 +57,9 @@ class Server:
 
 @contextlib.contextmanager
 def serving(kind: str, **settings: Any) -> Iterator[Server]:
-    """Run one of the servers of ``apps`` and ``redis_apps``, or a ``.js`` of ``node_server``.
+    """Run a server until the ``with`` block ends.
 
+    ``kind`` names a function of ``apps`` or ``redis_apps``, or a ``.js`` file of ``node_server``.
     If ``database`` is ``sqlite``, the server gets a new file. If ``database`` is ``redis``, the
     server gets a new Redis server.
     """

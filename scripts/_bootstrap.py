@@ -5,9 +5,8 @@ Usage: python scripts/_bootstrap.py demo|dev
 `demo` installs inkstream with the packages that the demo and the examples need; `dev` adds the
 tools of tests and checks. The versions are those in requirements/, which `scripts/lock` writes. If
 uv is available, uv installs the packages; otherwise pip does. This script uses only the standard
-library, because it runs before anything is installed. After an installation, the script writes a
-hash of ``pyproject.toml`` and of the versions into .venv. If this hash is still correct, the script
-does nothing.
+library, because it runs before anything is installed. After an installation, the script writes the
+hash that ``stamp`` returns into .venv. If this hash is still correct, the script does nothing.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ function serve(messages: Part[], from: string | null, fate: Fate | undefined): R
   const done = from === null ? 0 : Number(from.slice(17, 33));
   if (from !== null) expect(from).toBe(offset(done));
   if (fate && fate.status !== 200) return new Response("", { status: fate.status });
-  // A proxy repeats only whole events, so nothing is repeated if an event may join messages.
+  // Send messages again only if each event has one message. Otherwise an event could join an old
+  // message with a new message, and a proxy that repeats events makes no such event.
   const start = fate?.joined === 1 ? Math.max(0, done - fate.again) : done;
   const sent = `: ping\n\n${events(messages, start, fate?.joined ?? 3)}${endFrame(messages.length)}`;
   const bytes = new TextEncoder().encode(sent).slice(0, fate?.cut);

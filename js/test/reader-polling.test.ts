@@ -29,7 +29,7 @@ describe("a proxy that buffers", () => {
     await pass(6_000);
     expect(wire.last.url.searchParams.get("format")).toBe("json");
     expect(shown().transport, "no snapshot has arrived yet").toBe("events");
-    await pass(4_000); // for example, all connections of the browser are in use
+    await pass(4_000); // the request waits, for example for a free connection of the browser
     wire.last.json(snapshot(1, ["Hi"]));
     await pass(5_000);
     expect(wire.last.url.searchParams.get("format"), "events again").toBe(null);

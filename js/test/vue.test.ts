@@ -57,7 +57,7 @@ describe("useStream for Vue", () => {
     expect(host.innerHTML).toBe('<p id="pending"></p>');
     wire.last.stream("Hel", { type: "reasoning-start", id: "r" });
     await shows('<p id="streaming">Hel</p>');
-    // The reasoning part arrives in a chunk of its own, and so perhaps a frame later.
+    // The reasoning part arrives in a chunk of its own, perhaps a frame later than the text.
     await vi.waitFor(() =>
       expect(latest.message.value.parts[1]).toMatchObject({
         type: "reasoning",

@@ -1,7 +1,7 @@
 """A process that opens a SQLite file and forks: ``sqlite_forking.py path state which``.
 
 The parent and the child print a line after each step. The parent reads its commands from standard
-input. The child reads them from the file descriptor whose number is in ``CHILD_INPUT``.
+input. The child reads its commands from the file descriptor whose number is in ``CHILD_INPUT``.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ async def test_a_jump_back_is_corrected_once(url: str, host: Host, before_s: flo
         await streams.create("before")
         host.by_s -= HOUR_S
         await streams.create("at once")
-        await store.tidy(0.0, 1024)  # compares the clocks
+        await store.tidy(0.0, 1024)  # this also compares the clocks
         await streams.create("later")
         for state in await store.find(Query()):
             assert state.due_at == pytest.approx(time.time() + 600, abs=30), state.stream_id

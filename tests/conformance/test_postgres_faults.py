@@ -446,7 +446,10 @@ async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_server_that_takes_no_writes_is_read(
     own: postgres_server.OwnServer, url: str, what: str
 ) -> None:
-    """G12: on such a server an application starts, reads and follows, but creates nothing."""
+    """G12: if a server takes no writes, an application still starts, reads and follows streams.
+
+    It cannot create a stream.
+    """
     standby = await asyncio.to_thread(own.standby) if what == "a standby" else None
     if standby is not None:
         there = standby.url_of(urlsplit(url).path[1:])
@@ -460,7 +463,8 @@ async def test_a_server_that_takes_no_writes_is_read(
                 await writer.flush()
                 if standby is not None:
                     await own.caught_up(standby)
-                # Several times, because the first refused write closes connections at any moment.
+                # Repeat this, because the store closes its connections some time after the first
+                # refused write.
                 for n in range(3):
                     async with PersistentTextStreaming(there) as streams:
                         following = streams.follow("s")

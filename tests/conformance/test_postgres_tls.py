@@ -101,7 +101,7 @@ async def tls_before(upstream: int, context: ssl.SSLContext) -> AsyncIterator[in
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", upstream)
             await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client closed the connection, because it did not trust the certificate
+            pass  # the client left, for example because it did not trust the certificate
         finally:
             writer.close()
 

@@ -289,7 +289,7 @@ async def test_a_close_lets_a_call_finish(path: Path, store: SQLiteStore) -> Non
 async def test_a_slow_call_waits_for_no_lock(
     store: SQLiteStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a call that waits for the writers' lock logs this; a call that runs long does not."""
+    """A call that only runs long does not log that it waits for the writers' lock."""
     monkeypatch.setattr("inkstream.stores.sqlite._write_thread._SAY_AFTER_S", 0.01)
     blocked = threading.Event()
     job: Job[bool] = Job(lambda _: blocked.wait(5))
@@ -470,7 +470,8 @@ def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
     """G1: after a failed fsync, the outcome of the commit is unknown.
 
     The next fsync of the ``-wal`` file would report success, although some of its pages were not
-    written. So the store must first move the content of the ``-wal`` file into the database.
+    written. So before a read, the store must move the content of the ``-wal`` file into the
+    database.
     """
     trace = tmp_path / "trace"
     run_traced(tmp_path / "healthy.db", trace)

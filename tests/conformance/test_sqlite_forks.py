@@ -246,7 +246,7 @@ os._exit(0)
 def test_fork_inside_the_allocator(tmp_path: Path) -> None:
     """If a thread of the application is inside SQLite during the fork, the child gets an error.
 
-    Without this error, every call of SQLite in the child would hang for ever.
+    Without this error, calls of SQLite in the child would hang for ever.
     """
     done = subprocess.run(
         [sys.executable, "-c", INSIDE, f"sqlite:///{tmp_path / 'f.db'}"],

@@ -1,6 +1,6 @@
-"""The SQLite store keeps heads in memory, but notices changes by others (G2).
+"""G2: the SQLite store keeps heads in memory, but notices changes that it did not make.
 
-These are changes by another store, or by a transaction of the application.
+Another store, or a transaction of the application, makes such changes.
 """
 
 from __future__ import annotations

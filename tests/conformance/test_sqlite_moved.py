@@ -137,7 +137,7 @@ async def test_restored_into_the_file(
 
 
 async def test_hard_link(store: SQLiteStore, path: Path) -> None:
-    """G1: the store refuses a file that has two names.
+    """G1: ``open`` refuses a file that has two names.
 
     SQLite would write a separate ``-wal`` file for each name, and could damage the database.
     """

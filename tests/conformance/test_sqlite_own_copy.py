@@ -61,8 +61,9 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
     """G1, G2: if another program closes the file after a copy, the ``-wal`` file stays.
 
-    The copy loses SQLite's locks. Without a lock of the store, the other program would take itself
-    for the last user of the database, and remove the ``-wal`` file with the newest text.
+    By copying, the process loses SQLite's locks. Without a lock of the store, the other program
+    would take itself for the last user of the database, and remove the ``-wal`` file with the
+    newest text.
     """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")

@@ -1,4 +1,4 @@
-"""The store turns each error of SQLite into the error of inkstream that a table names."""
+"""The store turns each error of SQLite into the error of inkstream that ``TABLE`` names."""
 
 from __future__ import annotations
 

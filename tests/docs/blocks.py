@@ -1,7 +1,7 @@
 """The code blocks of the documentation, with the comments that say how to test each block.
 
 A block in a language that can be checked alone needs no comment. Any other block has a comment
-above the block, which readers do not see::
+above it. A reader of the page does not see this comment::
 
     <!-- docs-test: KIND
     statements before the block

@@ -23,7 +23,7 @@ from tests.http.servers import free_port
 
 START_S = 20.0
 
-pytestmark = pytest.mark.timeout(60)  # each test starts a server, and one test also a browser
+pytestmark = pytest.mark.timeout(60)  # a test may start a server and a browser
 
 
 @dataclass(slots=True)
@@ -94,7 +94,8 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
     """Run a block line by line. Return the id of the stream that the block created.
 
     In a command, ``kq3…`` stands for this id. A comment after a command gives the expected output.
-    Of JSON, only the keys are compared. Of events, only the terminal event must be there.
+    If the expected output is JSON, only its keys are compared. If it ends with a terminal event,
+    the real output must contain a terminal event.
     """
     (directory / ".curlrc").write_text("fail\nmax-time = 10\nsilent\n")
     stream_id = ""

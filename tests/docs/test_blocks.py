@@ -26,7 +26,7 @@ from tests.docs.blocks import KINDS, ROOT, Block, all_blocks
 BLOCKS = all_blocks()
 TIMEOUT_S = 45.0
 
-pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a few start a server
+pytestmark = pytest.mark.timeout(60)  # many of these tests start an interpreter
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:
@@ -167,7 +167,7 @@ def check_arguments(command: click.Command, arguments: list[str]) -> None:
     try:
         command.make_context(command.name, list(arguments))
     except click.exceptions.Exit:
-        pass  # --help
+        pass  # the line asks for --help
     except click.BadParameter as exc:
         if not isinstance(
             exc.param.type if exc.param else None, click.Path

@@ -117,7 +117,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: with 200 open tool calls, each cursor is short, and leads to the chunks after it."""
+    """G2, G9: with many open tool calls, each cursor is short, and leads to the chunks after it."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)
@@ -161,7 +161,7 @@ def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
 
 @given(answers, ids)
 def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: str) -> None:
-    """Both formats send the same chunks. ``ai_sdk`` wraps two types that only version 7 knows."""
+    """``ai_sdk`` sends the chunks of ``ai_sdk_7``, but wraps two types that are new in version 7."""
     segments = stored(messages)
     six = [c.value for c in encode(ai_sdk, segments)]
     seven = [c.value for c in encode(ai_sdk_7, segments)]

@@ -166,7 +166,10 @@ async def stored(streams: PersistentTextStreaming, name: str, text: str) -> None
 async def test_a_disconnect_stops_nothing_else(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: a disconnect ends no answer, even if the client's own request started the answer."""
+    """G6: a disconnect ends no answer, even if the client's own request started the answer.
+
+    ``on_disconnect="cancel"`` is the exception.
+    """
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -231,7 +234,7 @@ async def test_no_page_is_read_for_a_client_that_has_left(
 async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """In ASGI 2.4, ``send`` may raise OSError if the client has left."""
+    """Since ASGI 2.4, ``send`` may raise OSError if the client has left."""
     name = await ended(streams, "x")
 
     async def receive() -> dict[str, object]:

@@ -145,7 +145,7 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
 
 
 async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
-    """The page's security policy allows only the page's own script and style, and no other host."""
+    """The page's security policy allows no foreign script, no foreign style and no other host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))

@@ -231,7 +231,7 @@ async def test_a_slow_repeated_check_delays_no_stream(clock: ShiftedClock) -> No
 async def test_a_slow_repeated_check_does_not_delay_its_stream(
     clock: ShiftedClock, format_: str
 ) -> None:
-    """G9: while ``authorize`` is asked again, a response for one stream goes on, and can end."""
+    """G9: while ``authorize`` is called again, a response for one stream goes on, and can end."""
     hanging = asyncio.Event()
     authorize = hangs_later(clock, hanging)
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
@@ -268,7 +268,7 @@ async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) ->
 async def test_a_late_denial_ends_a_silent_response(clock: ShiftedClock, format_: str) -> None:
     """A denial ends the response when it arrives, and not at the next text or ping.
 
-    While a call of ``authorize`` hangs, the server does not begin another one.
+    While a call of ``authorize`` hangs, the response makes no second call.
     """
     calls: list[asyncio.Event] = []
 
@@ -296,7 +296,7 @@ async def test_a_late_denial_ends_a_silent_response(clock: ShiftedClock, format_
 async def test_a_timeout_of_the_application_is_its_own_error(
     streams: PersistentTextStreaming, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If ``authorize`` raises ``TimeoutError`` itself, the server says nothing about its limit."""
+    """If ``authorize`` itself raises ``TimeoutError``, the log does not say "was cancelled"."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         raise TimeoutError("the database of users is slow")
@@ -309,7 +309,7 @@ async def test_a_timeout_of_the_application_is_its_own_error(
 
 
 def hangs_later(clock: ShiftedClock, hanging: asyncio.Event) -> Authorize:
-    """Return an ``authorize`` that sets ``hanging`` and hangs when the clock was moved."""
+    """Return an ``authorize`` that, after the clock was moved, sets ``hanging`` and hangs."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         if clock.ahead_s:
@@ -356,7 +356,10 @@ async def test_a_check_that_hangs_is_cancelled(
 async def test_a_repeated_check_that_hangs_ends_its_stream(
     clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a repeated ``authorize`` takes too long, the reader is cut, and may come back."""
+    """If a repeated ``authorize`` takes too long, the server ends the reader's response.
+
+    The reader may come back.
+    """
     monkeypatch.setattr("inkstream.http.asgi.AUTHORIZE_S", 0.05)
     authorize = hangs_later(clock, asyncio.Event())
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
@@ -428,7 +431,7 @@ async def test_an_http_exception_refuses_with_its_status(
 async def test_a_refusal_of_one_stream_says_when_to_try_again(
     streams: PersistentTextStreaming,
 ) -> None:
-    """``refused`` has the ``Retry-After`` that the response for one stream has."""
+    """``refused`` says for both streams after how many seconds the client may try again."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         if stream.stream_id == "a":

@@ -74,7 +74,10 @@ async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: 
 async def test_hostile_text_comes_back_from_every_format(
     port: int, setting: tuple[Server, str]
 ) -> None:
-    """G11: every format returns difficult text unchanged. Half a surrogate pair becomes U+FFFD."""
+    """G11: ``events``, ``json`` and ``text`` return difficult text unchanged.
+
+    Only half a surrogate pair changes: it becomes U+FFFD.
+    """
     name = await started(port)
     async with requesting(port, f"/streams/{name}") as live:
         for number, piece in enumerate(hostile.PIECES, 1):

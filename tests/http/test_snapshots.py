@@ -57,7 +57,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: the server reads a long text in pages, joins the pages, and sends pieces of them."""
+    """G9, G11: the server reads a long text in pages and sends it in pieces, without a change."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()

@@ -44,7 +44,10 @@ class Reply:
 
 @dataclass(slots=True)
 class Provider:
-    """The fake provider's server. It sets ``gone`` when the client leaves an unfinished reply."""
+    """The fake provider's server.
+
+    It sets ``gone`` when the client leaves a ``hang``, ``endless`` or ``mute`` reply.
+    """
 
     replies: list[Reply]
     port: int = 0

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.interop
 
 IDLE_S = 2.5
 # In the configurations "timeout", a proxy gives up after 3 s, before the first ping. If these times
-# were shorter, a busy machine could delay the start of a response for as long.
+# were shorter, a busy machine could delay the start of a response until the proxy gives up.
 PING_S = 5.0
 LONG_IDLE_S = 7.0
 UPSTREAM_11 = 'proxy_http_version 1.1; proxy_set_header Connection "";'
@@ -155,7 +155,7 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", CADDY)
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
-    """G5: Caddy 2.6 makes a broken response look complete in every configuration."""
+    """G5: with each configuration in ``CADDY``, Caddy 2.6 makes a broken response look complete."""
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)
     with proxies.proxying(tmp_path, command, text) as port:

@@ -26,7 +26,7 @@ SAID: list[Any] = [
     "done",
 ]
 END = {"end": "done"}
-CUT_AFTER = 2000  # bytes. When a connection breaks, requests may lose the last 512 bytes.
+CUT_AFTER = 2000  # bytes; the package requests may lose the last 512 bytes before a cut
 BIG = {"big": "x" * 600_000}
 HTTPX = httpx.Timeout(38, connect=6)
 REQUESTS = (6.0, 38.0)
@@ -147,7 +147,7 @@ async def test_resumes_by_hand(follow: Any, server: Server, proxy: Proxy) -> Non
 
 
 async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
-    """The line iterators of httpx and requests also split text at U+2028 and U+0085.
+    """The line iterators of ``httpx`` and ``requests`` also split text at U+2028 and U+0085.
 
     So the server escapes these characters in events.
     """
@@ -159,7 +159,7 @@ async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
 
 
 async def test_requests_takes_events_for_latin_1(server: Server) -> None:
-    """With ``decode_unicode``, requests decodes events as Latin-1.
+    """With ``decode_unicode``, the package ``requests`` decodes events as Latin-1.
 
     So the last byte of an "Å" becomes a line end.
     """
@@ -224,7 +224,7 @@ async def test_read_timeout_of_httpx(server: Server) -> None:
 
 
 async def test_read_timeout_of_requests(server: Server) -> None:
-    """In requests, a read timeout within a body raises ``ConnectionError``."""
+    """In the package ``requests``, a read timeout within a body raises ``ConnectionError``."""
     url = await quiet(server)
 
     def read() -> None:

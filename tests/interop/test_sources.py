@@ -271,7 +271,10 @@ async def test_a_providers_text_is_not_shown(
 
 @every_sdk
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: within a second after a Stop, the connection closes, so the provider stops charging."""
+    """G6: within a second after a Stop, the connection closes.
+
+    Otherwise the provider could go on sending and charging.
+    """
     sdk, events = SDKS[name]
     async with (
         playing(Reply(events[:6], hang=True)) as provider,
@@ -289,7 +292,7 @@ async def test_a_stop_closes_the_connection(name: str) -> None:
 
 
 async def test_first_byte_s_limits_the_wait_for_the_first_byte() -> None:
-    """G5: a provider that never answers ends the stream after ``first_byte_s``.
+    """G5: if a provider never answers, the stream ends after ``first_byte_s``.
 
     The longer ``silence_s`` does not lengthen this wait.
     """

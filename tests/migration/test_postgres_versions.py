@@ -66,7 +66,7 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
 
 
 async def test_other_sql_under_the_same_name(url: str, tmp_path: Path) -> None:
-    """Each command reports a migration that was applied with other SQL, and says what to do."""
+    """``migrate`` and ``open`` refuse a schema that other SQL has made, and say what to do."""
     ours = make_version(tmp_path / "ours")
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
     theirs = make_version(tmp_path / "theirs", {FIRST: other, TABLES: other})

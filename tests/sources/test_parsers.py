@@ -287,7 +287,7 @@ async def test_text_reasoning_and_tools(name: str) -> None:
 async def test_a_silent_cut_raises(name: str) -> None:
     """G5: a source raises if the events stop before the last event of an answer.
 
-    When a connection breaks, an SDK's iterator ends as it does after a complete answer.
+    When a connection breaks, an SDK's iterator may end as it does after a complete answer.
     """
     source, events = SOURCES[name]
     for length in range(len(events)):
@@ -302,7 +302,7 @@ async def test_a_silent_cut_raises(name: str) -> None:
 
 
 class APIStatusError(Exception):
-    """An imitation of an SDK's error. A source looks only at its fields and its module's name."""
+    """An imitation of an SDK's error. A source recognizes such an error by its ``__module__``."""
 
     __module__ = "openai"
     code: str | None = None
@@ -365,7 +365,7 @@ async def test_an_error_during_an_answer(
 
 @every_source
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a Stop closes the connection. Otherwise the provider would go on sending and charging."""
+    """G6: a Stop closes the connection. Otherwise the provider could go on sending and charging."""
     source, events = SOURCES[name]
     opened = Events(events)
     reading = source(opened)
@@ -420,7 +420,7 @@ async def test_arguments_that_are_not_json_are_shown_as_text() -> None:
 
 
 async def test_calls_that_share_an_index() -> None:
-    """Gemini's and Ollama's compatible endpoints give every tool call the index 0."""
+    """Gemini's and Ollama's compatible endpoints may give every tool call the index 0."""
     events = [
         call(0, "{}", id="one", name="a"),
         call(0, "{}", id="two", name="b"),
