@@ -1,4 +1,4 @@
-"""How soon readers in another process learn that a writer has died or was cut off.
+"""Measures how soon readers in another process learn that a writer has died or was cut off.
 
 In each round, a new process writes a stream that this process follows. After the first text has
 arrived, the benchmark kills the writer with ``-9``, or cuts its network. Then it measures the time

@@ -1,4 +1,4 @@
-"""Durable Streams: the cost and the delay of an append, compared with the official server."""
+"""Compares inkstream with the official server of Durable Streams: cost and delay of appends."""
 
 from __future__ import annotations
 

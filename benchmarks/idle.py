@@ -1,4 +1,4 @@
-"""The CPU time of an idle process and its database server, with many finished streams."""
+"""Measures the CPU time of an idle process and its database, with many finished streams."""
 
 from __future__ import annotations
 

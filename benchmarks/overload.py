@@ -1,4 +1,4 @@
-"""Generators that are faster than the server: throughput, delay and memory."""
+"""Measures throughput, delay and memory while generators are faster than the server."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ async def measure_history(browser: Browser, tree: Tree, model: Model) -> dict[st
             received = await count_data(counter)
             await page.goto(address)
             await ended(page, 1, 30)
-            await asyncio.sleep(3)  # what the page does after the first answer counts too
+            await asyncio.sleep(3)  # what the page does in this time counts too
             metrics = await counted(counter)
             await context.close()
     return {

@@ -1,4 +1,4 @@
-"""The same live streams with other libraries: the cost and the delay of a delivered token.
+"""Compares inkstream with other libraries: the cost and the delay of a token of a live stream.
 
 One client starts each stream, and a number of followers join the stream. The benchmark fails if two
 clients of a stream get different texts.
@@ -40,9 +40,10 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# For each peer, the least ratio of its cost to inkstream's cost: first to the cost at the latency
-# point (inkstream chooses the time between two commits), and then to the cost at the throughput
-# point (at least 50 ms between two commits).
+# The least ratio of a peer's cost to inkstream's cost, if the streams have followers. The first
+# number is for the latency point (inkstream chooses the time between two commits). The second
+# number is for the throughput point (at least 50 ms between two commits). For other peers, the least
+# ratio is 1.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 

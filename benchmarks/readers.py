@@ -1,4 +1,4 @@
-"""The cost of readers: many readers of one stream, idle readers, late readers; bytes received."""
+"""Measures the cost of many readers, idle readers and late readers, and the bytes that they get."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SEED_BYTES_A_TOKEN = 2_020_000 / 4_000
 def fanout(seconds: float, rounds: int) -> Report:
     """Measure one stream with 10, 100 and 1,000 followers.
 
-    At the point ``latency``, each token has its own send. At the point ``50 ms``, at least 50 ms
-    pass between two commits, so that several tokens share a send.
+    At the point ``latency``, most tokens have a send of their own. At the point ``50 ms``, at least
+    50 ms pass between two commits, so that several tokens share a send.
     """
     report = Report(f"one stream to many followers; {seconds:g} s; memory://")
     report.notes.append("per CPU second of the server; 50 ms: tokens that share a send")

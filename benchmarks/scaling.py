@@ -1,4 +1,4 @@
-"""How late a token reaches another process, and what a token costs PostgreSQL.
+"""Measures how late a token reaches another process, and what a token costs PostgreSQL.
 
 One process has the writers, and a follower of each stream. A second process has another follower of
 each stream. A token contains the time of its append, so that followers can compute the delay.

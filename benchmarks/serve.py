@@ -1,4 +1,4 @@
-"""The server's cost of a delivered token, compared with servers that store nothing."""
+"""Compares the cost of a delivered token with the cost on servers that store nothing."""
 
 from __future__ import annotations
 

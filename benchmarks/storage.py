@@ -1,4 +1,4 @@
-"""The cost of storing: CPU and log bytes per token, and the final size of the file.
+"""Measures the cost of storing: CPU and log bytes per token, and the final size of the file.
 
 One benchmark also measures whether a token costs more in a long stream than in a new one.
 """

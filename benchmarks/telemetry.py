@@ -1,8 +1,9 @@
-"""The cost of metrics and traces: the CPU of a process per token, with and without an observer.
+"""Measures the cost of metrics and traces: CPU per token, with and without an observer.
 
 The benchmark runs one process with SQLite and one raw ASGI reader for each stream. While the
 streams flow, the observer is switched on and off in turns, each for a fraction of a second, so that
-other work of the machine affects both kinds of turns equally. The ratio compares the medians.
+other work of the machine affects both kinds of turns equally. The ratio *more CPU* compares the
+medians of both kinds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CPU time per token of two checkouts: ``python -m benchmarks.tokens --before TREE [--rounds N]``.
 
 Both checkouts run at the same moment, each on a core of its own, and change cores after each round.
-Runs one after the other differ by 10 % and more, because the clock of the CPU changes and other
+Runs one after the other may differ by 10 % and more, because the clock of the CPU changes and other
 programs run. Two runs at the same moment meet the same conditions.
 """
 

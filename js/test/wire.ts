@@ -97,7 +97,7 @@ export class Exchange {
   json(body: unknown, status = 200, headers: Record<string, string> = {}): void {
     this.#answered = true;
     this.open({ "content-type": "application/json", ...headers }, status);
-    this.send(JSON.stringify(body)).close(); // an abort still discards what was not read
+    this.send(JSON.stringify(body)).close();
   }
 
   /** Respond with this status. The body is a problem document with `code`, or is empty. */

@@ -417,9 +417,9 @@ async def test_a_closed_store_is_seen_dead_at_once(
 
 
 async def test_a_lock_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G12: if another session locks a table, open, migrate and verify soon raise an error.
+    """G12: ``open``, ``migrate`` and ``verify`` soon raise an error if a session locks a table.
 
-    The error says which session keeps the lock.
+    The error says which session keeps this lock.
     """
     monkeypatch.setattr(_migrate, "ANSWER_S", 1.0)
     monkeypatch.setattr(_store, "ANSWER_S", 1.0)

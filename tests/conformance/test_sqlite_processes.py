@@ -256,7 +256,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 
 
 def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
-    """Where no lock file works (Windows), two connections may create the tables at the same time."""
+    """Where no lock file works (Windows), two connections may create the tables simultaneously."""
     path = tmp_path / "streams.db"
     create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))

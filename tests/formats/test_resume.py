@@ -161,7 +161,7 @@ def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
 
 @given(answers, ids)
 def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: str) -> None:
-    """``ai_sdk`` sends the chunks of ``ai_sdk_7``, but wraps two types that are new in version 7."""
+    """``ai_sdk`` sends the chunks of ``ai_sdk_7``, but wraps two types that version 7 added."""
     segments = stored(messages)
     six = [c.value for c in encode(ai_sdk, segments)]
     seven = [c.value for c in encode(ai_sdk_7, segments)]
