@@ -87,9 +87,8 @@ ROUTED = [
     for framework, root, stripped in itertools.product(
         FRAMEWORKS, ["", "/api", "/deep/er"], [False, True]
     )
-    # Starlette's nested mounts fail if the proxy has removed its prefix. Litestar fails if the
-    # proxy has kept its prefix, because Litestar looks for its route in the path with
-    # this prefix.
+    # Starlette's nested mounts fail if the proxy has removed ``root`` from the path. Litestar fails
+    # if the proxy has kept ``root``, because Litestar then looks for a route that begins with it.
     if not root or (framework, stripped) not in (("nested", True), ("litestar", False))
 ]
 
@@ -103,8 +102,8 @@ async def test_mount_finds_the_id(
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            # Litestar removes the last slash of a path. If the id equals the proxy's prefix, the
-            # app cannot know which of the two it sees in the path.
+            # Litestar removes the last slash of a path. If the id equals ``root``, the app
+            # cannot know which of the two it sees in the path.
             continue
         await streams.create(name)
         await streams.cancel(name)
