@@ -141,5 +141,5 @@ def _commit_to_socket(
 
 
 def quantile(values: list[float], share: float) -> float | None:
-    """Return a quantile of sorted seconds, in milliseconds."""
+    """Return the quantile ``share`` of sorted seconds, in milliseconds."""
     return values[int(share * (len(values) - 1))] * 1e3 if values else None

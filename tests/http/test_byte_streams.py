@@ -1,4 +1,4 @@
-"""Only the Durable Streams protocol can read a byte stream, which has no messages."""
+"""``asgi()``, ``response()`` and the Python calls refuse a byte stream, which has no messages."""
 
 from __future__ import annotations
 
