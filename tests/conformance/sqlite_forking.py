@@ -2,6 +2,9 @@
 
 The parent and the child print a line after each step. The parent reads its commands from standard
 input. The child reads its commands from the file descriptor whose number is in ``CHILD_INPUT``.
+
+At the fork, the parent has not used the file yet (``state`` is ``unused``), has used it (``idle``),
+writes (``committing``) or waits for a lock (``waiting``). ``test_fork`` explains ``which``.
 """
 
 from __future__ import annotations
@@ -48,9 +51,9 @@ class Parent:
             elif STATE == "waiting":
                 threading.Thread(target=self.app_waits, args=(busy,), daemon=True).start()
                 busy.wait()
-                # SQLite's allocator has a lock. If the thread held this lock during the fork, any
-                # SQLite call of the child would hang. So wait until the thread sleeps between two
-                # attempts to begin its transaction: a sleeping thread does not hold the lock.
+                # SQLite's allocator has a lock. If the thread held this lock during the fork, the
+                # child could not use SQLite. So wait until the thread sleeps between two attempts
+                # to begin its transaction: a sleeping thread does not hold the lock.
                 time.sleep(0.3)
             return
         self.streams.create("parent")
