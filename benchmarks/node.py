@@ -1,4 +1,4 @@
-"""Installs and runs the servers that are written in JavaScript."""
+"""Installs the servers that are written in JavaScript, and returns the commands that run them."""
 
 from __future__ import annotations
 

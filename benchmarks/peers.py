@@ -42,8 +42,8 @@ _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
 # The least ratio of a peer's cost to inkstream's cost, if the streams have followers. The first
 # number is for the latency point (inkstream chooses the time between two commits). The second
-# number is for the throughput point (at least 50 ms between two commits). For other peers, the
-# least ratio is 1.
+# number is for the throughput point (at least 50 ms between two commits). In all other
+# cases, the least ratio is 1.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 
