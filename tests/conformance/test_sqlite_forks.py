@@ -144,8 +144,8 @@ REFUSED = {("waiting", "same"), ("waiting", "own")} | {
 def test_fork(path: Path, state: str, which: str, how: str) -> None:
     """G1: a child's flushed text is stored. A child that would write without locks is refused.
 
-    ``which`` says what the parent had open: the instance that the child uses (``same``), another
-    instance (``own``), or a connection of the application (``app``).
+    ``which`` says what the parent has: the ``PersistentTextStreaming`` that the child uses
+    (``same``), another one (``own``), or a connection of the application (``app``).
     """
     with forking(path, state, which) as forked:
         if state == "waiting" and which != "app":
