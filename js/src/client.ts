@@ -1,5 +1,6 @@
 import { pageStops, type StopStorage } from "./kept.js";
-import { Lines, type Send } from "./lines.js";
+import { Lines } from "./lines.js";
+import type { Send } from "./question.js";
 import type { Reader } from "./reader.js";
 import { Stops } from "./stop.js";
 import { Stream, type StreamOptions } from "./stream.js";

@@ -1,31 +1,7 @@
 import { below, withQuery } from "./address.js";
-import type { Batches } from "./events.js";
 import type { Link } from "./link.js";
+import type { Answer, Others, Question, Send } from "./question.js";
 import { takeSlot } from "./slots.js";
-import type { HeadersSource } from "./types.js";
-
-/** Sends a request with the client's headers. `headers` replace headers of the same name. */
-export type Send = (
-  address: string,
-  init: RequestInit,
-  headers: HeadersSource | undefined,
-) => Promise<Response>;
-
-/** A reader gets a response, or the events of one stream from a shared connection. */
-export type Answer = Response | Batches;
-
-/** A reader's request. */
-export interface Question {
-  readonly address: string;
-  readonly offset: string | null;
-  /** True requests a snapshot. False requests events, or a snapshot if no connection is free. */
-  readonly json: boolean;
-  readonly headers: HeadersSource | undefined;
-  /** Aborted when the reader no longer needs the response. */
-  readonly signal: AbortSignal;
-  /** Abandon this question, and make the request again. */
-  readonly again: () => void;
-}
 
 /**
  * How long readers that begin together wait for the first reader's response. A header of this
@@ -52,12 +28,8 @@ class Mount {
  * Sends the requests of a client's readers. Several readers of a page that follow live streams
  * below one address share one connection, if the server offers this.
  */
-export class Lines {
+export class Lines implements Others {
   readonly #mounts = new Map<string, Mount>();
-  /**
-   * For each mount, the address for requests of many streams; empty if the server offers none. An
-   * entry stays after the readers of the mount have left.
-   */
   readonly offers = new Map<string, string>();
 
   /** `streams` is true if the application gave a `fetch`, which is assumed to stream responses. */
@@ -84,7 +56,6 @@ export class Lines {
     });
   }
 
-  /** Make all readers of a mount ask again, so that the readers share one request. */
   gather(name: string): void {
     const { readers, alone } = this.#mount(name);
     for (const ask of [...readers, ...alone]) ask();
@@ -115,7 +86,6 @@ export class Lines {
     return link.ask(id, { ...question, headers: given });
   }
 
-  /** Send a request for one stream alone. */
   async direct(question: Question): Promise<Response> {
     const { address, again, json, signal } = question;
     const [name] = split(address);

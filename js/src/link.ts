@@ -2,7 +2,7 @@
 import { isPassing } from "./backoff.js";
 import type { EventSourceMessage } from "eventsource-parser";
 import { chunksOf, eventBatches } from "./events.js";
-import type { Answer, Lines, Question } from "./lines.js";
+import type { Answer, Others, Question } from "./question.js";
 import { type Refusal, refusal } from "./problem.js";
 import { takeSlot } from "./slots.js";
 
@@ -110,7 +110,7 @@ export class Link {
   constructor(
     private readonly mount: string,
     private readonly headers: Headers,
-    private readonly lines: Lines,
+    private readonly others: Others,
   ) {}
 
   get hasRoom(): boolean {
@@ -142,7 +142,7 @@ export class Link {
   /** Open a connection a moment later, for all readers that this link then has. */
   #change(): void {
     const idle = !this.#carrier;
-    if (idle && !this.#joining) this.lines.gather(this.mount);
+    if (idle && !this.#joining) this.others.gather(this.mount);
     this.#joining ??= setTimeout(
       () => {
         this.#joining = undefined;
@@ -185,7 +185,7 @@ export class Link {
       cache: "no-store",
       signal,
     };
-    return this.lines.send(this.lines.offers.get(this.mount) ?? "", init, this.headers);
+    return this.others.send(this.others.offers.get(this.mount) ?? "", init, this.headers);
   }
 
   async #read(carrier: Carrier, before: Carrier | undefined, { body }: Response): Promise<void> {
@@ -259,10 +259,10 @@ export class Link {
     const { status } = why;
     const concernsAll = isPassing(status) || status === 401 || status === 403;
     const text = concernsAll && (await why.text().catch(() => ""));
-    if (!concernsAll) this.lines.offers.set(this.mount, "");
+    if (!concernsAll) this.others.offers.set(this.mount, "");
     carrier?.drop(); // after the text, which an abort would discard; frees a slot
     for (const { question, settle } of members)
-      settle(text === false ? this.lines.direct(question) : new Response(text, why));
+      settle(text === false ? this.others.direct(question) : new Response(text, why));
   }
 
   /** Forget a member, unless a newer request has replaced it. */
@@ -292,7 +292,7 @@ export class Link {
 
   #poll(member: Member): void {
     this.#polls.set(member.id, member);
-    if (!this.#polling) this.lines.gather(this.mount);
+    if (!this.#polling) this.others.gather(this.mount);
     this.#polling ??= setTimeout(() => {
       this.#polling = undefined;
       const members = [...this.#polls.values()];
@@ -304,7 +304,7 @@ export class Link {
   async #snapshots(members: readonly Member[]): Promise<void> {
     const asked = members.filter((it) => !it.question.signal.aborted);
     try {
-      const one = (it: Member) => it.settle(this.lines.direct({ ...it.question, json: true }));
+      const one = (it: Member) => it.settle(this.others.direct({ ...it.question, json: true }));
       if (asked.length < 2) return asked.forEach(one);
       const response = await this.#send(asked, "application/json", AbortSignal.timeout(15_000));
       if (!isType(response, "application/json")) return await this.#refused(asked, response);
