@@ -22,7 +22,7 @@ from inkstream.stores.postgres._faults import (
     unreachable,
     without_frames,
 )
-from inkstream.stores.postgres._waits import ASK_S, SAY_AFTER_S, Waits
+from inkstream.stores.postgres._lock_holders import ASK_S, SAY_AFTER_S, LockHolders
 
 _CLOSE_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
@@ -75,6 +75,7 @@ class Connections:
     def __init__(
         self,
         source: Address | Pool[Any],
+        *,
         max_connections: int,
         migrate: str,
         on_condemned: Callable[[], None] = lambda: None,
@@ -87,7 +88,7 @@ class Connections:
         self._on_condemned = on_condemned
         self._wait_s = wait_s
         self._acquire_s = min(_ACQUIRE_S, wait_s)
-        self._waits = Waits()
+        self._lock_holders = LockHolders()
         self._holders: dict[Any, str | None] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self._open = False
@@ -209,7 +210,7 @@ class Connections:
                 assert self._pool is not None
                 # If no connection is free to ask, the holder stays unknown.
                 async with self._pool.acquire(timeout=ASK_S) as asking:
-                    holder = await self._waits.holder(asking, waiting)
+                    holder = await self._lock_holders.find(asking, waiting)
                 if waiting in self._holders:
                     self._holders[waiting] = holder
 

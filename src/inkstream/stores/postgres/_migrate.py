@@ -24,7 +24,7 @@ from inkstream._errors import SchemaOutdated, StoreError
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._connections import ANSWER_S, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate, unreachable
-from inkstream.stores.postgres._waits import SAY_AFTER_S, Waits
+from inkstream.stores.postgres._lock_holders import SAY_AFTER_S, LockHolders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -297,14 +297,14 @@ async def _find_holders(
     address: Address, waiting: asyncpg.Connection[Any], found: list[str | None]
 ) -> None:
     """Every few seconds, put into ``found`` who holds the lock for which ``waiting`` waits."""
-    waits, pause_s = Waits(), SAY_AFTER_S
+    holders, pause_s = LockHolders(), SAY_AFTER_S
     while True:
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, ANSWER_S / 3)
         with suppress(*DRIVER_ERRORS):
             asking = await connect(address)
             try:
-                found[0] = await waits.holder(asking, waiting)
+                found[0] = await holders.find(asking, waiting)
             finally:
                 asking.terminate()
 

@@ -128,7 +128,11 @@ class PostgresStore:
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
         self._connections = Connections(
-            source, max_connections, self._migrate, self._condemned, wait_s
+            source,
+            max_connections=max_connections,
+            migrate=self._migrate,
+            on_condemned=self._condemned,
+            wait_s=wait_s,
         )
         self._direct = direct
         self._session: Session | None = None

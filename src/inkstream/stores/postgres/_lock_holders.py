@@ -20,14 +20,14 @@ FROM unnest(pg_blocking_pids($1)) AS b (pid) LEFT JOIN pg_stat_activity a ON a.p
 """
 
 
-class Waits:
+class LockHolders:
     """Finds the holders of locks, and logs the same holders at most once a minute."""
 
     def __init__(self) -> None:
         self._said: str | None = None
         self._said_at = 0.0
 
-    async def holder(self, asking: Any, waiting: Any) -> str | None:
+    async def find(self, asking: Any, waiting: Any) -> str | None:
         """Return which sessions block the statement of a connection; ``None`` if none is found.
 
         Args:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inkstream.stores.postgres._waits import Waits
+from inkstream.stores.postgres._lock_holders import LockHolders
 
 
 class Connection:
@@ -26,4 +26,4 @@ class Connection:
 )
 async def test_a_pooler_hides_the_holder(here: int, found: str | None) -> None:
     """A pooler makes up process ids, so a query about such an id may find a wrong session."""
-    assert await Waits().holder(Connection(2, here), Connection(1, 1)) == found
+    assert await LockHolders().find(Connection(2, here), Connection(1, 1)) == found
