@@ -16,12 +16,15 @@ import pytest
 from inkstream import (
     Append,
     Limits,
+    OutcomeUnknown,
     PersistentTextStreaming,
     Result,
     Source,
+    StoreUnavailable,
     StreamBody,
     StreamError,
     Timing,
+    WriterFenced,
 )
 from inkstream.testing import in_virtual_time
 from tests.unit.sources import run
@@ -88,6 +91,27 @@ async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
 
     body = await run(source)
     assert (body.text, body.status) == ("so far", "error")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("the other database is away"),
+        OutcomeUnknown("the connection to the other database was lost"),
+        WriterFenced("other", "cancelled", "this writer lost stream 'other'"),
+    ],
+)
+@in_virtual_time
+async def test_an_error_of_another_stream_ends_the_source_s_stream(error: Exception) -> None:
+    """G5: a source may write another stream, and that stream's errors end its own stream too."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        raise error
+
+    async with asyncio.timeout(10):
+        body = await run(source)
+    assert (body.text, body.status, body.end and body.end.code) == ("so far", "error", "internal")
 
 
 # Messages that cannot be stored ------------------------------------------------------------------

@@ -299,7 +299,8 @@ async def write_to_end(
     """Run ``source`` in ``context`` until the source ends, and call ``finish`` to end the stream.
 
     If the stream ends before the source, the source is cancelled and ``finish`` is not called. If
-    the source raises ``WriterFenced`` or ``StoreUnavailable``, ``finish`` is not called either.
+    the source raises ``WriterFenced`` or ``StoreUnavailable`` because ``writer`` may not write any
+    more, ``finish`` is not called either.
 
     Returns:
         The task of the source. It may still be running, because a source may ignore the
@@ -320,7 +321,9 @@ async def write_to_end(
         error: BaseException | None = asyncio.CancelledError("the source cancelled itself")
     else:
         error = task.exception()
-    if isinstance(error, WriterFenced | StoreUnavailable):
+    # While the writer is active, such an error is not the writer's. The source called another
+    # stream or another instance, and its own stream must end.
+    if not writer.active and isinstance(error, WriterFenced | StoreUnavailable):
         return task
     end = end_for(writer.stream_id, error, source)
     try:
