@@ -114,6 +114,17 @@ async def test_an_error_of_another_stream_ends_the_source_s_stream(error: Except
     assert (body.text, body.status, body.end and body.end.code) == ("so far", "error", "internal")
 
 
+async def test_an_iterable_that_raises_stop_iteration(streams: PersistentTextStreaming) -> None:
+    class Broken:
+        def __iter__(self) -> Iterator[str]:
+            return iter([next(iter(()))])
+
+    await streams.create("s")
+    async with asyncio.timeout(10):
+        await streams.start("s", Broken())
+    assert (await streams.read("s")).status == "error"
+
+
 # Messages that cannot be stored ------------------------------------------------------------------
 
 

@@ -200,15 +200,14 @@ async def _drain(source: Any, writer: Writer) -> None:
 
 async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
     loop = asyncio.get_running_loop()
-    finished: asyncio.Future[None] = loop.create_future()
+    # The future gets the error as its result, because no future accepts a StopIteration as its
+    # exception. The stream of a source that raised a StopIteration would then never end.
+    finished: asyncio.Future[BaseException | None] = loop.create_future()
     stop = threading.Event()
 
     def finish(error: BaseException | None) -> None:
         if not finished.done():
-            if error is None:
-                finished.set_result(None)
-            else:
-                finished.set_exception(error)
+            finished.set_result(error)
 
     def append_all(messages: Iterator[Any]) -> None:
         try:
@@ -245,7 +244,9 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
     try:
-        await finished
+        error = await finished
+        if error is not None:
+            raise error
     finally:
         stop.set()
 
