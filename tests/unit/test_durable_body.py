@@ -180,6 +180,13 @@ def test_message_limit_and_empty_array() -> None:
     assert (caught.value.limit, caught.value.actual) == (10, 11)
 
 
+def test_a_message_far_past_the_limit_is_counted_in_bytes() -> None:
+    body = f'"{"é" * 70_000}"'.encode()
+    with pytest.raises(MessageTooLarge) as caught:
+        list(split_json(body, 10))
+    assert (caught.value.limit, caught.value.actual) == (10, len(body))
+
+
 def test_bytes_are_kept_as_bytes() -> None:
     segment = Body(b"\x00\xff[").segment(is_json=False, message_bytes=1)
     assert segment is not None

@@ -145,7 +145,7 @@ class _Values:
         return MessageTooLarge(
             f"the message at character {at} is larger than the limit of {limit}, or is not JSON",
             limit=limit,
-            actual=len(self._text) - at,
+            actual=len(self._text[at:].encode()),
         )
 
 
