@@ -9,7 +9,7 @@ import pytest
 
 from inkstream import End, OffsetGone, Status, StreamId, WriterFenced
 from inkstream.engine.reader import Reader, ReaderSentAway
-from inkstream.testing import in_virtual_time
+from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Cluster, Worker, cluster
 
 S = StreamId("s")
@@ -105,6 +105,27 @@ async def test_writer_with_lost_text_stops() -> None:
         with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(following, 5)
         reader.close()
+
+
+@in_virtual_time
+async def test_a_start_after_a_loss_calls_no_source() -> None:
+    """G4: if the writer's process starts the stream again after a loss, no source is called."""
+    async with cluster() as made:
+        here = await made.add()
+        first, second = ScriptedSource(), ScriptedSource()
+        await here.streams.create("s")
+        here.streams.start("s", first)
+        for piece in ("a", "b", "c"):
+            await first.send(piece)
+            await asyncio.sleep(1)  # the piece is stored
+        rewind(made, 1)
+        await first.send("d")
+        await asyncio.sleep(1)  # the writer is fenced
+        here.streams.start("s", second)
+        await asyncio.sleep(1)
+        assert not second.calls
+        body = await asyncio.wait_for(here.streams.wait("s"), 30)
+        assert (body.text, body.end and body.end.code) == ("a", "writer_lost")
 
 
 @in_virtual_time

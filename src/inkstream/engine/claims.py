@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from inkstream._errors import (
     NotClaimed,
+    OutcomeUnknown,
     ShuttingDown,
     StreamConflict,
     StreamNotFound,
@@ -47,6 +48,8 @@ class Claims:
         self._writers = writers
         self._presence = presence
         self._places: dict[object, None] = {}
+        self._unclear: set[int] = set()
+        """The internal ids of streams that this worker may have claimed without learning it."""
 
     async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
         """Claim a ``pending`` stream, and return its writer.
@@ -126,7 +129,11 @@ class Claims:
             except asyncio.CancelledError:
                 claim.give_up()
                 raise
+            except OutcomeUnknown:
+                self._unclear.add(state.internal_id)
+                raise
             if claim.writer is not None:
+                self._unclear.discard(state.internal_id)
                 return claim.writer
             if isinstance(outcome, Refused):
                 if outcome.state is None:
@@ -145,11 +152,13 @@ class Claims:
             )
         if state.status is Status.PENDING:
             return
-        # ``lost`` usually means that this worker claimed the stream, but did not learn the outcome.
-        # If this claim began the first epoch, no writer has written text yet, so this worker may
-        # claim the stream again.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
-        if state.status is Status.STREAMING and lost and state.epoch == 1:
+        # If this worker claimed the stream but did not learn the outcome, and the claim began the
+        # first epoch, no writer has written text yet. So this worker may claim the stream again. A
+        # ``lost`` stream that is not unclear had a writer here, and the database lost its text: a
+        # second source would write its answer after the rest of the first answer.
+        unclear = lost and state.internal_id in self._unclear
+        if state.status is Status.STREAMING and unclear and state.epoch == 1:
             return
         if state.status is Status.STREAMING and takeover:
             if state.worker is None or lost or state.worker in self._presence.dead:
