@@ -208,9 +208,10 @@ class SQLiteStore:
     ) -> list[WorkerState]:
         worker = self._worker
 
-        def move(db: sqlite3.Connection) -> list[tuple[str, int, str]]:
+        def move(db: sqlite3.Connection) -> tuple[list[tuple[str, int, str]], int]:
+            last_live = 0
             if beat:
-                self._generations.basis(db)
+                last_live, _ = self._generations.basis(db)
                 db.execute(SQL.beat, (worker, self._host, time.time(), said))
             forgotten = [
                 name for name in forget if db.execute(SQL.forget_worker, (name,)).fetchone()
@@ -218,11 +219,17 @@ class SQLiteStore:
             rows = db.execute(SQL.workers).fetchall()
             for name in forgotten:
                 self._locks.remove(name)
-            return rows
+            return rows, last_live
 
-        rows = await (self._write(move, None) if beat or forget else self._read(move, None))
+        rows, last_live = await (
+            self._write(move, None) if beat or forget else self._read(move, None)
+        )
         if beat:
             self._check_beat(next(beats for name, beats, _ in rows if name == worker))
+            # A worker that only beats is ready too. Otherwise two such workers would each find the
+            # other's new generation at every beat, and begin a new one again. Once a stream has
+            # messages of more than ``MAX_RUNS`` generations, its oldest offsets are refused.
+            self._generations.committed(last_live)
         return await asyncio.to_thread(self._states, worker, rows)
 
     def _on_another_file(self) -> None:

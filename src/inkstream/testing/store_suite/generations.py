@@ -89,6 +89,24 @@ class GenerationTests(StoreHarness):
             for opened in stores:
                 await opened.close()
 
+    async def test_generation_is_kept_while_workers_only_beat(self, database: Any) -> None:
+        store = self.make_store(database)
+        await store.open("one")
+        state = await store.create(new(kind=Kind.LOG))
+        await store.close()
+        stores = [self.make_store(database) for _ in range(3)]
+        await asyncio.gather(*[opened.open(f"w{n}") for n, opened in enumerate(stores)])
+        try:
+            found: list[int] = []
+            for _ in range(3):
+                for opened in stores[1:]:
+                    await opened.heartbeat(beat=True)
+                found.append((await append(stores[0], state, "a")).generation)
+            assert found == [found[0]] * 3
+        finally:
+            for opened in stores:
+                await opened.close()
+
     async def test_generation_of_a_stream_without_messages(self, database: Any) -> None:
         store = self.make_store(database)
         await store.open("one")
