@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from inkstream import StreamBody, Timing
+from inkstream.engine.reports import REPORT_TRIES
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import cluster
 from tests.unit.test_sweeper import stream
@@ -71,6 +72,23 @@ async def test_an_on_end_that_raises_is_called_again() -> None:
         await (await stream(worker)).finish()
         await asyncio.sleep(60)
         assert len(calls) == 3
+        assert not made.witness.histories[1].state.report
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+@in_virtual_time
+async def test_an_on_end_that_always_raises_is_given_up(error: type[BaseException]) -> None:
+    calls: list[StreamBody] = []
+
+    async def on_end(body: StreamBody) -> None:
+        calls.append(body)
+        raise error
+
+    async with cluster() as made:
+        worker = await made.add(on_end=on_end)
+        await (await stream(worker)).finish()
+        await asyncio.sleep(120)
+        assert len(calls) == REPORT_TRIES
         assert not made.witness.histories[1].state.report
 
 

@@ -75,7 +75,12 @@ class Reports:
                 try:
                     await on_end(state)
                     break
-                except (Exception, SystemExit):  # a SystemExit would end the event loop
+                except (Exception, SystemExit, asyncio.CancelledError) as exc:
+                    # A SystemExit would end the event loop. If ``on_end`` itself raises a
+                    # CancelledError, this task would end, and the search for strays would start
+                    # another one again and again, without a log.
+                    if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+                        raise
                     _log.exception(
                         "on_end failed for stream %r (attempt %d of %d)",
                         state.stream_id,
@@ -185,6 +190,12 @@ class Reports:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)
         for task in list(self.tasks):
             task.cancel()
+
+
+def _is_cancelled() -> bool:
+    """Return whether the current task was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _wakes_none(outcome: Outcome) -> int:
