@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,6 +134,42 @@ async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: P
     assert not connection.in_transaction
     connection.close()
     assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
+
+
+async def test_call_without_a_transaction_waits_for_its_turn(
+    store: SQLiteStore, app: sqlite3.Connection, path: Path
+) -> None:
+    """In autocommit mode, a call waits for a writer, for the timeout of the connection."""
+    app.execute("INSERT INTO messages VALUES ('x')")
+    waits = threading.Event()
+
+    def note(statement: str) -> None:
+        if statement.startswith(("DELETE", "INSERT", "UPDATE")):
+            waits.set()
+
+    connection = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
+    connection.set_trace_callback(note)
+    call = asyncio.create_task(inside(store.create(new(), connection=connection)))
+    assert await asyncio.to_thread(waits.wait, 5)
+    app.commit()
+    await call
+    connection.close()
+    assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
+
+
+async def test_transaction_that_sees_an_old_state_begins_no_generation(
+    store: SQLiteStore, app: sqlite3.Connection
+) -> None:
+    """G10: if a transaction began before a commit, this commit does not count as lost."""
+    state = await store.create(new())
+    app.execute("BEGIN")
+    app.execute("SELECT * FROM messages").fetchall()
+    await store.commit(hello(state.internal_id))
+    with pytest.raises(StoreUnavailable, match="BEGIN IMMEDIATE"):
+        await inside(store.commit(hello(state.internal_id), connection=app))
+    app.rollback()
+    await store.commit(hello(state.internal_id))
+    assert len((await store.read(StreamId("s"), 0, 0)).state.runs) == 1
 
 
 async def test_a_stores_commit_waits_for_the_transaction(

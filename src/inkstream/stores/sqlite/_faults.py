@@ -33,12 +33,22 @@ _UNAVAILABLE: Final = {
     sqlite3.SQLITE_FORMAT: "the file is not a SQLite database",
 }
 
-_SHM: Final = {
-    sqlite3.SQLITE_IOERR_SHMOPEN,
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_SHMMAP,
+_EXTENDED: Final = {
+    # Even a connection that only reads must create the -shm file.
+    **dict.fromkeys(
+        (
+            sqlite3.SQLITE_IOERR_SHMOPEN,
+            sqlite3.SQLITE_IOERR_SHMSIZE,
+            sqlite3.SQLITE_IOERR_SHMMAP,
+        ),
+        "its -shm file cannot be made; is the disk full?",
+    ),
+    sqlite3.SQLITE_BUSY_SNAPSHOT: (
+        "the transaction began with a read, and another connection has written since; roll back, "
+        "and begin with BEGIN IMMEDIATE"
+    ),
 }
-"""Errors of the ``-shm`` file. Even a connection that only reads must create this file."""
+"""Remedies for extended result codes, where the remedy for the primary code would be wrong."""
 
 
 def primary_code(exc: sqlite3.Error) -> int:
@@ -59,9 +69,7 @@ def translate(exc: Exception, database: str, *, committing: bool = False) -> Ink
     if code == sqlite3.SQLITE_TOOBIG:
         return InvalidInput(f"{database}: a value is larger than SQLite can store")
     if code in _UNAVAILABLE:
-        remedy = _UNAVAILABLE[code]
-        if getattr(exc, "sqlite_errorcode", None) in _SHM:
-            remedy = "its -shm file cannot be made; is the disk full?"
+        remedy = _EXTENDED.get(exc.sqlite_errorcode, _UNAVAILABLE[code])
         why = f"{database}: {remedy} ({exc})"
         if committing and loses_outcome(exc):
             return OutcomeUnknown(f"{why}; this happened in a commit, which may have succeeded")

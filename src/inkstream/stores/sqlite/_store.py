@@ -327,13 +327,13 @@ class SQLiteStore:
         alone: bool = False,
     ) -> T:
         if connection is not None:
-            return self._run_inside(connection, call)
+            return self._run_inside(connection, call, writing=True)
         writer = self._open_threads().write
         return await writer.run(Job(call, alone=alone), self._wait_s)
 
     async def _read(self, call: Callable[[sqlite3.Connection], T], connection: object | None) -> T:
         if connection is not None:
-            return self._run_inside(connection, call)
+            return self._run_inside(connection, call, writing=False)
         threads = self._open_threads()
         if threads.write.suspect:
             # A failed commit may have left data in the write-ahead log that is not on the disk. The
@@ -351,7 +351,9 @@ class SQLiteStore:
             )
         return self._threads
 
-    def _run_inside(self, connection: object, call: Callable[[sqlite3.Connection], T]) -> T:
+    def _run_inside(
+        self, connection: object, call: Callable[[sqlite3.Connection], T], *, writing: bool
+    ) -> T:
         """Run a call as part of the transaction of the application's own connection."""
         if getattr(connection, "vendor", None) == "sqlite":
             django: Any = connection
@@ -375,6 +377,11 @@ class SQLiteStore:
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")
             try:
+                if writing:
+                    # A transaction that has only read may see an old state of the file. To a write,
+                    # the commits since then would look lost. So get the write lock first: it is
+                    # refused if there are such commits.
+                    connection.execute(SQL.take_write_lock)
                 result = call(connection)
                 connection.execute("RELEASE inkstream")
             except BaseException:

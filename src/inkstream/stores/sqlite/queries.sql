@@ -111,6 +111,10 @@ REPLACE INTO inkstream_heads
     (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: take_write_lock
+-- Begin to write, without any effect on the tables.
+DELETE FROM inkstream_meta WHERE false;
+
 -- name: basis
 -- The facts that a write needs: the generation, and the largest id that any live row ever had. The
 -- ids of deleted rows count too, so that no id is used twice.
