@@ -127,6 +127,18 @@ async def test_a_refused_call_leaves_the_transaction_as_it_was(
     assert app.row_factory is sqlite3.Row
 
 
+@pytest.mark.parametrize("text_factory", [bytes, bytearray, lambda value: value.decode().upper()])
+async def test_text_factory(store: SQLiteStore, app: sqlite3.Connection, text_factory: Any) -> None:
+    """A call ignores the connection's ``text_factory``, and leaves it as it was."""
+    app.text_factory = text_factory
+    state = await inside(store.create(new(), connection=app))
+    await inside(store.commit(hello(state.internal_id), connection=app))
+    page = await inside(store.read(StreamId("s"), 0, EVERYTHING, connection=app))
+    app.commit()
+    assert page == await store.read(StreamId("s"), 0, EVERYTHING)
+    assert app.text_factory is text_factory
+
+
 async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
     """On a connection in autocommit mode, a call begins and commits its own transaction."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -366,7 +366,8 @@ class SQLiteStore:
             )
         if not self._is_ours(connection):
             raise TypeError(f"the connection is on another database than {self.path}")
-        row_factory, connection.row_factory = connection.row_factory, None
+        factories = connection.row_factory, connection.text_factory
+        connection.row_factory, connection.text_factory = None, str
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
                 # sqlite3 itself would begin a transaction only before the method's first INSERT,
@@ -395,15 +396,15 @@ class SQLiteStore:
         except (sqlite3.Error, UnicodeEncodeError, OverflowError) as exc:
             raise _faults.translate(exc, str(self.path)) from exc
         finally:
-            connection.row_factory = row_factory
+            connection.row_factory, connection.text_factory = factories
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        if connection.text_factory is not str:
-            return False
         cursor = connection.cursor()
         cursor.row_factory = None
-        file = next(row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main")
+        # As a blob, because the connection may have any text_factory.
+        main = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+        (file,) = cursor.execute(main).fetchone()
         try:
-            return bool(file) and self.path.samefile(file)
+            return bool(file) and self.path.samefile(os.fsdecode(file))
         except OSError:
             return False
