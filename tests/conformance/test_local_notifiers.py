@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from inkstream._types import Change, End, Group, Kind, NewStream, Status, Stream
 from inkstream.notifiers.local import LocalNotifier
 from inkstream.notifiers.sqlite import SQLiteNotifier
 from inkstream.stores.sqlite import SQLiteStore
+from inkstream.stores.sqlite._connection import SQL
+from inkstream.stores.sqlite._foreign_commits import ForeignCommits
 from inkstream.stores.sqlite._open_files import FileId
 from inkstream.stores.sqlite._write_thread import Watch
 
@@ -137,6 +140,42 @@ async def test_changes_through_the_applications_connection(
 
     await asyncio.to_thread(create_through)
     assert await hint(hints) == {"s"}
+
+
+class Failing(sqlite3.Connection):
+    """A connection whose statement ``fails`` raises an error."""
+
+    fails: str | None = None
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql == self.fails:
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *args)
+
+
+@pytest.mark.parametrize(
+    "fails", ["BEGIN", "ends", "journal_begin", "appended_since", "changed_since", "COMMIT"]
+)
+async def test_failed_look_loses_no_change(other: SQLiteStore, path: Path, fails: str) -> None:
+    """If a look at the file fails, the next look finds the changes."""
+    changed = await create(other, "s")
+    changes = ForeignCommits()
+
+    def look(fails: str | None = None) -> list[StreamId] | None:
+        # After an error, the store opens another connection.
+        connection = sqlite3.connect(path, isolation_level=None, factory=Failing)
+        connection.fails = fails
+        try:
+            return changes.look(connection, None)
+        finally:
+            connection.close()
+
+    assert await asyncio.to_thread(look) is None
+    await other.commit(appending(changed))
+    with pytest.raises(sqlite3.OperationalError):
+        await asyncio.to_thread(look, getattr(SQL, fails, fails))
+    assert await asyncio.to_thread(look) == ["s"]
+    assert await asyncio.to_thread(look) == []
 
 
 async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:

@@ -43,16 +43,15 @@ class ForeignCommits:
         connection.execute("BEGIN")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            if is_same and version == self._version:
-                self._own_changes = connection.total_changes
-                self._seen = connection.execute(SQL.ends).fetchone()
-                return []
-            self._connection, self._version = connection, version
-            self._own_changes = connection.total_changes
-            seen, self._seen = self._seen, connection.execute(SQL.ends).fetchone()
-            return self._between(connection, seen, self._seen)
+            seen = connection.execute(SQL.ends).fetchone()
+            is_own = is_same and version == self._version
+            changed = [] if is_own else self._between(connection, self._seen, seen)
         finally:
             connection.execute("COMMIT")
+        # Only now, because after an error the next look must find the same changes.
+        self._connection, self._version = connection, version
+        self._own_changes, self._seen = connection.total_changes, seen
+        return changed
 
     def _between(
         self,
