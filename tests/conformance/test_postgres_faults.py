@@ -19,7 +19,17 @@ import pytest
 
 from inkstream import PersistentTextStreaming, wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
-from inkstream._types import Change, Committed, Group, NewStream, Query, StreamId, StreamState
+from inkstream._types import (
+    Change,
+    Committed,
+    Fork,
+    Group,
+    Kind,
+    NewStream,
+    Query,
+    StreamId,
+    StreamState,
+)
 from inkstream.stores.postgres import (
     PostgresStore,
     _migrate,
@@ -217,6 +227,84 @@ async def test_overlapping_batches_do_not_deadlock(
     assert tails == expected
 
 
+async def wait_for_locks(url: str, *calls: asyncio.Future[Any]) -> None:
+    """Wait until each call waits for a lock of the database, or has ended."""
+    watch = await asyncpg.connect(url)
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while await watch.fetchval(waiting) < sum(not call.done() for call in calls):
+        pass
+    await watch.close()
+
+
+@pytest.mark.parametrize("expires", ["tidy", "delete_due"])
+async def test_expiry_of_a_fork_does_not_deadlock(
+    stores: tuple[PostgresStore, PostgresStore], url: str, expires: str
+) -> None:
+    """The application's transaction changes a stream, and then deletes a fork that is due."""
+    store = stores[0]
+    source = await create(store, "source")
+    fork, _ = [
+        await store.create(
+            NewStream(
+                stream_id=StreamId(name),
+                kind=Kind.LOG,
+                created_at=0.0,
+                due_at=1.0,
+                fork=Fork(source.internal_id, 0),
+            )
+        )
+        for name in ("fork", "another")
+    ]
+    application = await asyncpg.connect(url)
+    # With a deadlock, PostgreSQL would cancel the statement of ``application``.
+    await application.execute("SET deadlock_timeout = '10ms'")
+    async with application.transaction():
+        await store.commit([appending(source, "text")], connection=application)
+        expiry = asyncio.ensure_future(
+            store.tidy(2.0, 1)
+            if expires == "tidy"
+            else store.delete([fork.internal_id], due_before=2.0)
+        )
+        await wait_for_locks(url, expiry)
+        assert await store.delete([fork.internal_id], connection=application) == 1
+    await expiry
+    await application.close()
+    await store.tidy(2.0, 1)
+    assert [state.stream_id for state in await store.find(Query())] == ["source"]
+
+
+async def test_delete_all_does_not_deadlock(
+    stores: tuple[PostgresStore, PostgresStore], url: str
+) -> None:
+    """A call locks also many streams in the order in which other transactions lock them."""
+    store = stores[0]
+    names = [StreamId(f"{n}") for n in range(201)]
+    states = [
+        await store.create(NewStream(stream_id=name, created_at=0.0, owner="me")) for name in names
+    ]
+    ends = [states[0], states[-1]]
+    async with PersistentTextStreaming(url) as streams:
+        stranger, application = [await asyncpg.connect(url) for _ in range(2)]
+        await application.execute("SET deadlock_timeout = '500ms'")
+        async with application.transaction():
+            async with stranger.transaction():
+                lock = "SELECT FROM inkstream.heads WHERE internal_id = $1 FOR UPDATE"
+                await stranger.fetch(lock, ends[0].internal_id)
+                commit = asyncio.ensure_future(store.commit([appending(s, "1") for s in ends]))
+                await wait_for_locks(url, commit)
+                deletion = asyncio.ensure_future(
+                    streams.delete_all(owner="me", connection=application)
+                )
+                await wait_for_locks(url, commit, deletion)
+            assert await deletion == 201
+        assert all(isinstance(done, Committed) for done in await commit)
+        for connection in (stranger, application):
+            await connection.close()
+
+
 async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
@@ -231,14 +319,7 @@ async def test_deadlock_with_another_program_is_retried(
         commit = asyncio.ensure_future(
             stores[0].commit([appending(first, "1"), appending(second, "2")])
         )
-        watch = await asyncpg.connect(url)
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        while not await watch.fetchval(waiting):
-            pass
-        await watch.close()
+        await wait_for_locks(url, commit)
         await stranger.fetch(lock, first.internal_id)
     assert all(isinstance(done, Committed) for done in await commit)
     await stranger.close()

@@ -206,7 +206,6 @@ class Changes:
         states: Sequence[StreamState],
         *,
         due_before: float | None = None,
-        connection: object | None = None,
     ) -> int:
         """Delete streams of any status; return how many of the streams existed.
 
@@ -215,14 +214,19 @@ class Changes:
         """
         self._life.check()
         ids = [state.internal_id for state in states]
-        deleted = await self._store.delete(ids, due_before=due_before, connection=connection)
-        if connection is None and (deleted or due_before is None):
+        deleted = await self._store.delete(ids, due_before=due_before)
+        if deleted or due_before is None:
             for state in states:
                 tail = self._tails.get(state.stream_id)
                 if tail is not None and tail.internal_id == state.internal_id:
                     self._tails.absorb(tail, None)
                 self._committer.hint(state.stream_id)
         return deleted
+
+    async def delete_inside(self, internal_ids: Sequence[int], connection: object) -> int:
+        """Delete streams in the caller's transaction; return how many of the streams existed."""
+        self._life.check()
+        return await self._store.delete(internal_ids, connection=connection)
 
     async def _change(
         self, state: StreamState, change: Change, *, connection: object | None = None

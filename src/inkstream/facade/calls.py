@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
 from inkstream import wire
@@ -44,6 +45,7 @@ OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 DEFAULT_RETENTION: Final[Any] = object()
 """Stands for ``Timing.retain_s``, because ``None`` means that a stream is kept for ever."""
+_DELETED_IN_A_BATCH: Final = 200
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -295,7 +297,10 @@ class Calls(Lifespan):
             state = await self._state(stream_id, owner, group, connection)
         except StreamNotFound:
             return False
-        return await self.engine.changes.delete([state], connection=connection) > 0
+        changes = self.engine.changes
+        if connection is not None:
+            return await changes.delete_inside([state.internal_id], connection) > 0
+        return await changes.delete([state]) > 0
 
     async def delete_all(
         self,
@@ -314,9 +319,21 @@ class Calls(Lifespan):
             raise ValueError("pass owner=…, group=…, or both: whose streams to delete?")
         deleted = 0
         readers, changes = self.engine.readers, self.engine.changes
-        query = Query(owner=owner, group=group, limit=200)
+        query = Query(owner=owner, group=group, limit=_DELETED_IN_A_BATCH)
+        if connection is None:
+            while states := await readers.find(query):
+                deleted += await changes.delete(states)
+            return deleted
+        ids: list[int] = []
         while states := await readers.find(query, connection=connection):
-            deleted += await changes.delete(states, connection=connection)
+            ids += [state.internal_id for state in states]
+            query = replace(query, before=ids[-1])
+        # The transaction keeps the locks of each batch until its end. So lock the streams in the
+        # order of their ids, as every other transaction does. Otherwise a deadlock is possible.
+        ids.sort()
+        for n in range(0, len(ids), _DELETED_IN_A_BATCH):
+            batch = ids[n : n + _DELETED_IN_A_BATCH]
+            deleted += await changes.delete_inside(batch, connection)
         return deleted
 
     async def read(

@@ -49,13 +49,8 @@ SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
 
 -- name: delete_due
 -- Delete those of the given streams that are due by the given time and by the server's clock.
-SELECT coalesce(inkstream.delete_streams(array_agg(due.internal_id)), 0)
-FROM (SELECT h.internal_id FROM inkstream.heads h
-    WHERE h.internal_id = ANY (CAST($1 AS bigint[]))
-        AND h.due_at <= least(CAST($2 AS double precision),
-            CAST(extract(epoch FROM clock_timestamp()) AS double precision))
-        AND h.status NOT IN ('pending', 'streaming') AND NOT h.gone
-    ORDER BY h.internal_id FOR UPDATE) AS due;
+SELECT inkstream.delete_due(CAST($1 AS bigint[]), least(CAST($2 AS double precision),
+    CAST(extract(epoch FROM clock_timestamp()) AS double precision)));
 
 -- name: expire_streams
 -- Delete some of the ended streams and logs that are due by the given time and by the server's

@@ -1,17 +1,10 @@
--- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
--- until its last fork is deleted.
-CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
+-- Lock streams and all streams that they copy, in the order in which commit_changes locks, so that
+-- transactions do not deadlock. Return the ids of all these streams.
+CREATE FUNCTION inkstream.lock_streams(p_internal_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_all bigint[];
-    v_removed bigint[] := '{}';
-    v_deleted integer := 0;
-    v_id bigint;
-    v_gone boolean;
 BEGIN
-    -- A deletion of a fork can also remove a gone stream that the fork copies. So first lock the
-    -- streams and all streams that they copy. To avoid deadlocks, lock them in the order in which
-    -- commit_changes locks.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -21,6 +14,21 @@ BEGIN
     SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
     ORDER BY h.internal_id FOR UPDATE;
+    RETURN v_all;
+END $$;
+
+-- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
+-- until its last fork is deleted.
+CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    -- A deletion of a fork can also remove a gone stream that the fork copies.
+    v_all bigint[] := inkstream.lock_streams(p_internal_ids);
+    v_removed bigint[] := '{}';
+    v_deleted integer := 0;
+    v_id bigint;
+    v_gone boolean;
+BEGIN
     -- A fork has a larger id than the stream that it copies, so the loop deletes the fork first.
     FOR v_id, v_gone IN
         SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
@@ -50,18 +58,48 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
+-- Delete those of the given streams that are ended streams or logs, and due; return how many.
+CREATE FUNCTION inkstream.delete_due(p_internal_ids bigint[], p_now double precision)
+RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM inkstream.lock_streams(p_internal_ids);
+    RETURN inkstream.delete_streams(ARRAY(
+        SELECT h.internal_id FROM inkstream.heads h
+        WHERE h.internal_id = ANY (p_internal_ids)
+            AND h.due_at <= p_now AND h.status NOT IN ('pending', 'streaming') AND NOT h.gone));
+END $$;
+
 -- Delete at most p_limit ended streams and logs that are due; return how many were deleted.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_due bigint[];
 BEGIN
+    -- Wait for no lock, because these locks are not in the order of the ids. SKIP LOCKED skips a
+    -- stream that another transaction has locked. If that is a stream that a due stream copies,
+    -- leave the due stream for a later call.
     SELECT array_agg(due.internal_id) INTO v_due FROM (
         SELECT h.internal_id FROM inkstream.heads h
         WHERE h.due_at <= p_now AND h.status NOT IN ('pending', 'streaming') AND NOT h.gone
         ORDER BY h.due_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     ) due;
-    RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
+    IF v_due IS NULL THEN
+        RETURN 0;
+    END IF;
+    WITH RECURSIVE reach (due, internal_id) AS (
+        SELECT d.due, d.due FROM unnest(v_due) AS d (due)
+        UNION
+        SELECT r.due, s.forked_from FROM reach r JOIN inkstream.streams s USING (internal_id)
+        WHERE s.forked_from IS NOT NULL
+    ), locked AS MATERIALIZED (
+        SELECT h.internal_id FROM inkstream.heads h
+        WHERE h.internal_id IN (SELECT r.internal_id FROM reach r) FOR UPDATE SKIP LOCKED
+    )
+    SELECT array_agg(free.due) INTO v_due FROM (
+        SELECT r.due FROM reach r LEFT JOIN locked l USING (internal_id)
+        GROUP BY r.due HAVING count(*) = count(l.internal_id)
+    ) free;
+    RETURN inkstream.delete_streams(v_due);
 END $$;
 
 -- Merge about p_max_bytes of one stream's segments in live, and move them to the table segments.
