@@ -300,6 +300,7 @@ async def test_an_unknown_outcome_has_a_code_of_its_own(
     call = await ask(routes, f"/{stream_id}/cancel", method="POST")
     assert (call.status, call.code) == (503, "outcome_unknown")
     assert b"may have been stored" in call.body
+    assert "retry-after" not in call.headers, "some clients repeat a POST because of this header"
 
 
 async def test_a_server_error_is_500_and_logged(

@@ -45,7 +45,10 @@ _STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
 
 
 class Problem(Response):
-    """A problem document with a stable ``code``. With status 429 or 503, it has ``Retry-After``."""
+    """A problem document with a stable ``code``.
+
+    With status 429 or 503, it has ``Retry-After``, unless the code is ``outcome_unknown``.
+    """
 
     media_type = "application/problem+json"
 
@@ -64,7 +67,7 @@ class Problem(Response):
             "detail": detail,
         }
         merged = {"cache-control": "no-store", **(headers or {})}
-        if status in (429, 503):
+        if status in (429, 503) and code != e.OutcomeUnknown.code:
             merged.setdefault("retry-after", _RETRY_AFTER_S)
         self.code = code
         super().__init__(json.dumps(document), status_code=status, headers=merged)
@@ -79,8 +82,8 @@ def problem_for(error: e.InkstreamError) -> Problem:
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)
         if isinstance(error, e.OutcomeUnknown):
-            # A client that repeats the request could change the data twice, so this text does not
-            # say "try again".
+            # A client that repeats the request could change the data twice. So this text does not
+            # say "try again", and there is no Retry-After, with which some clients try again.
             return Problem(503, error.code, "The change may have been stored; read to find out.")
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:
