@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from inkstream.stores.sqlite import SQLiteStore
 from inkstream.testing.store_suite.harness import EVERYTHING
 
 T = TypeVar("T")
+AUTOCOMMIT: list[dict[str, Any]] = [{"isolation_level": None}]
+if sys.version_info >= (3, 12):
+    AUTOCOMMIT.append({"autocommit": True})
 
 
 def at_once(call: Coroutine[Any, Any, T]) -> T:
@@ -139,9 +143,12 @@ async def test_text_factory(store: SQLiteStore, app: sqlite3.Connection, text_fa
     assert app.text_factory is text_factory
 
 
-async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
+@pytest.mark.parametrize("mode", AUTOCOMMIT, ids=list)
+async def test_call_without_a_transaction_begins_one(
+    store: SQLiteStore, path: Path, mode: dict[str, Any]
+) -> None:
     """On a connection in autocommit mode, a call begins and commits its own transaction."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, check_same_thread=False, **mode)
     await inside(store.create(new(), connection=connection))
     assert not connection.in_transaction
     connection.close()
@@ -159,7 +166,7 @@ async def test_call_without_a_transaction_waits_for_its_turn(
         if statement.startswith(("DELETE", "INSERT", "UPDATE")):
             waits.set()
 
-    connection = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     connection.set_trace_callback(note)
     call = asyncio.create_task(inside(store.create(new(), connection=connection)))
     assert await asyncio.to_thread(waits.wait, 5)

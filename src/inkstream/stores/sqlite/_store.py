@@ -369,12 +369,12 @@ class SQLiteStore:
         factories = connection.row_factory, connection.text_factory
         connection.row_factory, connection.text_factory = None, str
         try:
-            if not connection.in_transaction and connection.isolation_level is not None:
+            level = _isolation_level(connection)
+            if not connection.in_transaction and level is not None:
                 # sqlite3 itself would begin a transaction only before the method's first INSERT,
                 # but the method's reads before this INSERT must be in the same transaction. A
                 # commit of another connection after such a read would make the INSERT fail. So
                 # begin a transaction that takes the write lock at once.
-                level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")
             try:
@@ -408,3 +408,13 @@ class SQLiteStore:
             return bool(file) and self.path.samefile(os.fsdecode(file))
         except OSError:
             return False
+
+
+def _isolation_level(connection: sqlite3.Connection) -> str | None:
+    """Return ``connection.isolation_level``, or ``None`` in autocommit mode.
+
+    In this mode ``commit()`` has no effect, so a transaction that a call began would never end.
+    """
+    if getattr(connection, "autocommit", None) is True:  # new in Python 3.12
+        return None
+    return connection.isolation_level and connection.isolation_level.upper()
