@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -320,49 +321,44 @@ def hangs_later(clock: ShiftedClock, hanging: asyncio.Event) -> Authorize:
     return authorize
 
 
-async def test_a_check_that_hangs_is_cancelled(
-    streams: PersistentTextStreaming,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_check_that_hangs_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     """An ``authorize`` that takes too long is cancelled, and the client may try again."""
-    monkeypatch.setattr("inkstream.http.asgi.AUTHORIZE_S", 0.05)
 
     async def authorize(request: Request, *_: object) -> bool:
         await asyncio.Event().wait()
         return True
 
-    await streams.create("s")
-    routes = streams.asgi(authorize=authorize)
-    calls = [ask(routes, f"/s?format={name}") for name in ("events", "json", "text")]
-    calls.append(ask(routes, "/s/cancel", method="POST"))
-    calls.append(ask(streams.durable_streams(authorize=authorize), "/s"))
-    inspector = await asyncio.to_thread(streams.inspector, authorize=authorize)
-    calls.append(ask(inspector, "/api/overview"))
-    calls.append(ask(streams.doctor_probe(authorize=authorize), "/echo"))
-    for call in await asyncio.gather(*calls):
-        assert (call.status, call.code) == (503, "check_failed")
-        assert call.headers["retry-after"] == "1"
-    async with following(routes, {"s": None}) as many:
-        await many.answered()
-        assert many.many.refused == {"s": (503, "check_failed")}
-    found = await batch(routes, {"s": None})
-    assert found["refused"]["s"]["code"] == "check_failed"
-    assert {r.getMessage() for r in caplog.records if r.levelname == "ERROR"} == {
-        "authorize took longer than 0.05 s, so it was cancelled"
-    }
+    http = HTTPSettings(authorize_timeout_s=0.05)
+    async with PersistentTextStreaming("memory://", http=http) as streams:
+        await streams.create("s")
+        routes = streams.asgi(authorize=authorize)
+        calls = [ask(routes, f"/s?format={name}") for name in ("events", "json", "text")]
+        calls.append(ask(routes, "/s/cancel", method="POST"))
+        calls.append(ask(streams.durable_streams(authorize=authorize), "/s"))
+        inspector = await asyncio.to_thread(streams.inspector, authorize=authorize)
+        calls.append(ask(inspector, "/api/overview"))
+        calls.append(ask(streams.doctor_probe(authorize=authorize), "/echo"))
+        for call in await asyncio.gather(*calls):
+            assert (call.status, call.code) == (503, "check_failed")
+            assert call.headers["retry-after"] == "1"
+        async with following(routes, {"s": None}) as many:
+            await many.answered()
+            assert many.many.refused == {"s": (503, "check_failed")}
+        found = await batch(routes, {"s": None})
+        assert found["refused"]["s"]["code"] == "check_failed"
+        assert {r.getMessage() for r in caplog.records if r.levelname == "ERROR"} == {
+            "authorize took longer than 0.05 s, so it was cancelled"
+        }
 
 
-async def test_a_repeated_check_that_hangs_ends_its_stream(
-    clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_repeated_check_that_hangs_ends_its_stream(clock: ShiftedClock) -> None:
     """If a repeated ``authorize`` takes too long, the server ends the reader's response.
 
     The reader may come back.
     """
-    monkeypatch.setattr("inkstream.http.asgi.AUTHORIZE_S", 0.05)
     authorize = hangs_later(clock, asyncio.Event())
-    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+    http = replace(settings(), authorize_timeout_s=0.05)
+    async with PersistentTextStreaming("memory://", clock=clock, http=http) as streams:
         await streams.create("a")
         routes = streams.asgi(authorize=authorize)
         async with calling(routes, "/a") as one, following(routes, {"a": None}) as many:

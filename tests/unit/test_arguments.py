@@ -98,6 +98,7 @@ SETTINGS: list[tuple[Callable[..., object], str, list[Any]]] = [
     (HTTPSettings, "ping_s", [0, -1, "5", None]),
     (HTTPSettings, "send_timeout_s", [0]),
     (HTTPSettings, "retry_s", [-1, math.inf]),
+    (HTTPSettings, "authorize_timeout_s", [0, None]),
     (DurableSettings, "owner", [5, None]),
     (DurableSettings, "max_streams", [0, "5"]),
     (DurableSettings, "body_bytes", [0]),

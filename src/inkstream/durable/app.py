@@ -94,9 +94,11 @@ class DurableStreams:
         if settings is not None:
             check_type("settings", settings, DurableSettings, "a DurableSettings")
         self._engine = engine
-        self._authorize = require_authorize(authorize, allow_anonymous)
         self._settings = settings or DurableSettings()
         self._http = http or HTTPSettings()
+        self._authorize = require_authorize(
+            authorize, allow_anonymous, self._http.authorize_timeout_s
+        )
         self._intake = Intake(
             max_bytes=self._settings.body_bytes,
             all_bytes=self._settings.bodies_bytes,

@@ -75,7 +75,7 @@ class PersistentTextStreaming(Responses):
             follow,
             follow_many,
             cancel,
-            require_authorize(authorize, allow_anonymous),
+            require_authorize(authorize, allow_anonymous, self._http.authorize_timeout_s),
             self._allowed_origins,
         )
 
@@ -110,7 +110,7 @@ class PersistentTextStreaming(Responses):
         Args:
             authorize: ``async authorize(request) -> bool``: whether this request may use the probe.
         """
-        return DoctorProbe(authorize, self._http.ping_s)
+        return DoctorProbe(authorize, self._http)
 
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
         """Return an ASGI app with a page for operators, which shows streams and can stop them.

@@ -33,15 +33,9 @@ Any other denied request gets the same response as a request for an absent strea
 follows a stream on the ready-made routes, the server calls ``authorize`` again about every
 ``HTTPSettings.authorize_again_s``.
 
-If a call takes longer than 10 s, the server cancels it, and answers 503 with the code
-``check_failed``. If the response has already begun, the server stops sending this stream instead.
-"""
-
-AUTHORIZE_S: Final = 10.0
-"""The longest time for one call of ``authorize``, in seconds.
-
-Without this limit, requests would pile up behind an ``authorize`` that hangs, and a server that
-stops would wait for them.
+If a call takes longer than ``HTTPSettings.authorize_timeout_s``, the server cancels it, and answers
+503 with the code ``check_failed``. If the response has already begun, the server stops sending this
+stream instead.
 """
 
 P = ParamSpec("P")
@@ -50,12 +44,13 @@ _log = logging.getLogger("inkstream")
 
 
 def only_true(
-    authorize: Callable[P, Awaitable[bool]], arguments: str
+    authorize: Callable[P, Awaitable[bool]], arguments: str, within_s: float
 ) -> Callable[P, Awaitable[bool]]:
-    """Return a function that calls ``authorize`` for at most ``AUTHORIZE_S``.
+    """Return a function that calls ``authorize`` for at most ``within_s``.
 
     The function returns ``True`` only if ``authorize`` returned ``True``. If ``authorize`` takes
-    too long, the function logs an error and raises ``CheckFailed``.
+    too long, the function logs an error and raises ``CheckFailed``. Without this limit, requests
+    would pile up behind an ``authorize`` that hangs, and a server that stops would wait for them.
 
     By mistake, ``authorize`` may return a response or a user, or forget an ``await``. Python counts
     such a value as true, so it would allow everything. The function logs this mistake and raises
@@ -67,14 +62,14 @@ def only_true(
     check_async("authorize", authorize, arguments)
 
     async def allowed(*args: P.args, **kwargs: P.kwargs) -> bool:
-        limit = asyncio.timeout(AUTHORIZE_S)
+        limit = asyncio.timeout(within_s)
         try:
             async with limit:
                 answer: object = await authorize(*args, **kwargs)
         except TimeoutError as exc:
             if not limit.expired():
                 raise
-            _log.exception("authorize took longer than %g s, so it was cancelled", AUTHORIZE_S)
+            _log.exception("authorize took longer than %g s, so it was cancelled", within_s)
             raise CheckFailed from exc
         if answer is not True and answer is not False:
             _log.error(
@@ -92,14 +87,16 @@ async def anyone(request: Request, stream: StreamState, action: str) -> bool:
     return True
 
 
-def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return ``only_true(authorize)``, or ``anyone`` if ``allow_anonymous`` is true.
+def require_authorize(
+    authorize: Authorize | None, allow_anonymous: bool, within_s: float
+) -> Authorize:
+    """Return ``only_true`` of ``authorize``, or ``anyone`` if ``allow_anonymous`` is true.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
     """
     if authorize is not None:
-        return only_true(authorize, "request, stream, action")
+        return only_true(authorize, "request, stream, action", within_s)
     if allow_anonymous:
         return anyone
     raise TypeError(

@@ -39,6 +39,8 @@ class HTTPSettings:
             next ping or text. If ``authorize`` then denies access, the connection ends without a
             terminal event. In a response that follows many streams, only the denied stream ends.
             ``None``: the routes call ``authorize`` only at the start of a request.
+        authorize_timeout_s: If a call of ``authorize`` takes longer, the server cancels the call
+            and answers 503, code ``check_failed``.
     """
 
     ping_s: float = 15.0
@@ -46,6 +48,7 @@ class HTTPSettings:
     retry_s: float = 1.0
     life_s: float | None = 60.0
     authorize_again_s: float | None = 60.0
+    authorize_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         check_seconds("HTTPSettings.ping_s", self.ping_s, zero=False)
@@ -55,6 +58,7 @@ class HTTPSettings:
         check_seconds(
             "HTTPSettings.authorize_again_s", self.authorize_again_s, none=True, zero=False
         )
+        check_seconds("HTTPSettings.authorize_timeout_s", self.authorize_timeout_s, zero=False)
 
 
 class ClientGone(Exception):

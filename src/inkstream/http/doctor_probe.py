@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from inkstream.http.asgi import only_true, place_of, refuse_other, response_body, response_start
+from inkstream.http.connection import HTTPSettings
 from inkstream.http.problems import CheckFailed, Problem, problem_for
 
 AuthorizeProbe: TypeAlias = Callable[[Request], Awaitable[bool]]
@@ -67,9 +68,9 @@ class DoctorProbe:
     same time.
     """
 
-    def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
-        self._authorize = only_true(authorize, "request")
-        self._ping_s = ping_s
+    def __init__(self, authorize: AuthorizeProbe, http: HTTPSettings) -> None:
+        self._authorize = only_true(authorize, "request", http.authorize_timeout_s)
+        self._ping_s = http.ping_s
         self._open = 0
         self._ticker = _Ticker()
 

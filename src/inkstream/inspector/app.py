@@ -48,7 +48,7 @@ class Inspector:
     ) -> None:
         self._html = page()  # read the file now: a read in a request would block the event loop
         self._engine = engine
-        self._authorize = only_true(authorize, "request, action")
+        self._authorize = only_true(authorize, "request, action", http.authorize_timeout_s)
         self._http = http
         self._allowed_origins = allowed_origins
 
