@@ -58,6 +58,11 @@ export function defineInkStream(
       this.#button.setAttribute("part", "stop");
       this.#button.hidden = true;
       this.#button.addEventListener("click", () => void this.#pressed());
+      // The button moves while text arrives. Without the capture, the pointer may be released beside
+      // the button, and the browser then dispatches no click.
+      this.#button.addEventListener("pointerdown", ({ pointerId }) =>
+        this.#button.setPointerCapture(pointerId),
+      );
       this.#error.setAttribute("part", "error");
       this.#error.setAttribute("role", "alert");
       root.append(document.createElement("slot"), this.#error, this.#button);

@@ -42,8 +42,8 @@ def page(server: Server) -> Iterator[Page]:
         yield page
 
 
-def ask(page: Page) -> None:
-    page.fill("[name=prompt]", "Why?")
+def ask(page: Page, prompt: str = "Why?") -> None:
+    page.fill("[name=prompt]", prompt)
     page.click("form button")
     page.wait_for_function(
         "document.querySelector('ink-stream:last-of-type')?.textContent.startsWith('You ')"
@@ -67,12 +67,13 @@ def test_the_view_answers_with_an_element_that_survives_a_reload(page: Page) -> 
 
 def test_its_button_stops_the_answer_in_every_tab(page: Page) -> None:
     """G6: the Stop button of one tab stops the answer in both tabs, which show the same text."""
-    ask(page)
+    ask(page, "Why? " * 300)  # the answer takes 30 s, because a busy machine opens a tab slowly
     tab = page.context.new_page()
     tab.goto(page.url)
-    tab.locator("ink-stream button").click()
+    # The button moves while text arrives, so it has moved away before the pointer is released.
+    tab.locator("ink-stream button").click(delay=300)
     for each in (page, tab):
         each.locator("ink-stream[status=cancelled]").wait_for()
-        assert each.locator("ink-stream").inner_text().strip() != ANSWER
+        assert "thought" not in each.locator("ink-stream").inner_text()
     texts = {each.locator("ink-stream").text_content() for each in (page, tab)}
     assert len(texts) == 1
