@@ -29,5 +29,11 @@ async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]
 
 
 @pytest.fixture
+def absent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server answer 404 at once, and not wait for a stream that may still appear."""
+    monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.0)
+
+
+@pytest.fixture
 def routes(streams: PersistentTextStreaming) -> StreamRoutes:
     return streams.asgi(allow_anonymous=True)

@@ -66,6 +66,7 @@ async def test_refused_in_a_format_object(
     assert (call.status, call.code) == (409, "conflict")
 
 
+@pytest.mark.usefixtures("absent_at_once")
 async def test_denied_is_404(streams: PersistentTextStreaming, log: str) -> None:
     """A caller who may not read the stream cannot find out that the stream exists."""
 

@@ -366,6 +366,7 @@ async def test_unknown_format_is_406(
     assert (call.status, call.code) == (406, "not_acceptable")
 
 
+@pytest.mark.usefixtures("absent_at_once")
 async def test_the_application_may_fix_the_format_and_set_headers(
     streams: PersistentTextStreaming,
 ) -> None:
@@ -405,6 +406,7 @@ async def test_every_cookie_arrives(
     assert call.headers["cache-control"] == ("no-store" if status >= 400 else "private")
 
 
+@pytest.mark.usefixtures("absent_at_once")
 @pytest.mark.parametrize("format_", ["events", "text", "json"])
 async def test_head_has_the_headers_and_no_body(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str

@@ -153,13 +153,13 @@ async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
     return call
 
 
+@pytest.mark.usefixtures("absent_at_once")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "mount", ["main, everybody", "main, nobody", "durable, everybody", "durable, nobody"]
 )
-def test_any_request(mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_request(mount: str) -> None:
     """G9, G10: every request gets a response, whatever the request's headers, offset and id are."""
-    monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.0)
     with mounts() as (runner, apps):
 
         @given(METHODS, NAMES, QUERIES, HEADERS, BODIES)

@@ -14,6 +14,8 @@ from tests.http.asgi import Call, ask, calling
 
 FORMATS = ("events", "json", "text")
 
+pytestmark = pytest.mark.usefixtures("absent_at_once")
+
 
 @pytest.fixture
 async def gone(streams: PersistentTextStreaming) -> str:

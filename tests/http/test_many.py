@@ -257,6 +257,7 @@ async def test_catching_up_does_not_starve_the_others(
     assert max(len(m.get("body", b"")) for m in call.messages) < 4 * TURN_BYTES
 
 
+@pytest.mark.usefixtures("absent_at_once")
 async def test_batch_is_one_json_answer(
     streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock
 ) -> None:
@@ -322,6 +323,7 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
+@pytest.mark.usefixtures("absent_at_once")
 @pytest.mark.parametrize("query", ["", "?format=json", "?format=text", "?offset=never"])
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
@@ -354,6 +356,7 @@ async def test_stream_named_follow_is_still_a_stream(
     assert (await ask(routes, "/follow/cancel", method="POST")).status == 204
 
 
+@pytest.mark.usefixtures("absent_at_once")
 async def test_own_route_checks_owner_and_group(streams: PersistentTextStreaming) -> None:
     for name, owner in (("mine", "ann"), ("yours", "bob")):
         await streams.create(name, owner=owner)

@@ -195,6 +195,7 @@ def test_routes_need_authorize() -> None:
             make()
 
 
+@pytest.mark.usefixtures("absent_at_once")
 @pytest.mark.parametrize("field", ["owner", "group"])
 async def test_a_stream_of_another_owner_or_group_is_absent(
     streams: PersistentTextStreaming, clock: ShiftedClock, field: str

@@ -19,6 +19,8 @@ from tests.http.test_many import batch, following, started
 
 AGAIN_S = 5.0
 
+pytestmark = pytest.mark.usefixtures("absent_at_once")
+
 
 class Rights:
     """An ``authorize`` that returns or raises ``answer``, which is ``True`` at first."""
