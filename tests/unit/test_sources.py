@@ -77,6 +77,55 @@ async def test_source_function_returns_no_source(wrong: Any) -> None:
     assert body.end.code == "internal"
 
 
+class Closing:
+    """An async iterator with ``close`` and without ``aclose``."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._items = iter(("a", 5, "never asked for"))  # 5 is neither text nor an object
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        return next(self._items)
+
+    def close(self) -> Any:
+        self.open = False
+
+
+class AwaitedClosing(Closing):
+    async def close(self) -> None:
+        super().close()
+
+
+class Connection:
+    """An object that the application may use further: only ``__aiter__`` belongs to the source."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        yield 5
+
+    def close(self) -> None:
+        self.open = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "stays_open"), [(Closing, False), (AwaitedClosing, False), (Connection, True)]
+)
+@in_virtual_time
+async def test_a_refused_message_closes_the_iterator(kind: type[Any], stays_open: bool) -> None:
+    """An async iterator is closed before ``start`` returns, and not by the garbage collector."""
+    source = kind()
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        await worker.streams.start("s", source)
+        assert source.open == stays_open
+        assert (await worker.streams.read("s")).status == "error"
+
+
 # Objects that are not sources --------------------------------------------------------------------
 
 

@@ -64,9 +64,9 @@ A plain generator or iterable runs in its own thread.
 async def run_source(source: Any, writer: Writer) -> None:
     """Append the messages that ``source`` yields, and keep its results.
 
-    If this coroutine is cancelled, an async generator is closed, so that its ``finally`` blocks
-    run. The thread of a plain generator goes on until the generator yields the next item, and then
-    closes the generator.
+    An async iterator is closed at the end, and also if this coroutine is cancelled. So the
+    ``finally`` blocks of an async generator run. The thread of a plain generator goes on until the
+    generator yields the next item, and then closes the generator.
 
     Raises:
         RuntimeError: The source raised ``SystemExit`` (for example with ``sys.exit()``), or raised
@@ -193,9 +193,14 @@ async def _drain(source: Any, writer: Writer) -> None:
             elif not writer.append_at_once(message):
                 await writer.append(message)
     finally:
-        aclose = getattr(source, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        close = getattr(source, "aclose", None)
+        if close is None and hasattr(source, "__anext__"):
+            # A stream of an SDK often has only ``close``. Without this call, its connection would
+            # stay open. An object without ``__anext__`` may be used further by the application.
+            close = getattr(source, "close", None)
+        closing = close() if close is not None else None
+        if inspect.isawaitable(closing):
+            await closing
 
 
 async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
