@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -72,6 +73,21 @@ def test_endless_polling_is_stopped() -> None:
 
     with pytest.raises(TimeoutError, match="not done after 100 virtual seconds"):
         run_virtual(poll(), limit_s=100)
+
+
+def test_the_end_waits_for_threads_in_real_time() -> None:
+    """The limit for threads that Python 3.12 added has no effect in virtual time."""
+    done = threading.Event()
+
+    def work() -> None:
+        time.sleep(0.2)
+        done.set()
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work)
+
+    run_virtual(main())
+    assert done.is_set()
 
 
 @in_virtual_time

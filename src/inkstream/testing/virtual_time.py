@@ -45,6 +45,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """
         self._now += seconds
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads in real time.
+
+        Since Python 3.12, asyncio limits this wait with a timer, to which virtual time would jump.
+        """
+        await super().shutdown_default_executor()
+
 
 class _Jump(selectors.DefaultSelector):
     """Move the loop's time to its next timer instead of waiting."""
