@@ -95,7 +95,8 @@ export class Stream implements AsyncIterable<Part> {
 
   /**
    * Ask the server to end the answer for all readers. The promise resolves when the server has
-   * confirmed, or when the stream has ended. The status changes only when the stream's end arrives.
+   * confirmed, or when the stream has ended. The stop itself does not change the status, but the
+   * stream's end does.
    *
    * Without a network, the client stores the stop, and sends it when the network is back, also
    * after a reload. The snapshot's `stopping` is true until the stream's end arrives, or until the

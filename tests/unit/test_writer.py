@@ -329,7 +329,7 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 
 @in_virtual_time
-async def test_cancelled_claim_ends_its_stream() -> None:
+async def test_cancelled_claim_leaves_no_writer() -> None:
     """G5, G7: a cancelled claim leaves no writer. The stream stays pending, or ends ``error``."""
     left: list[str] = []
     for delay_s in (0.0, 0.1, 0.3, 0.45, 0.5):

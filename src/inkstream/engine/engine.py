@@ -59,8 +59,8 @@ class Engine:
     ) -> None:
         self.worker = worker
         self.store = store
-        # No part of the engine may trust a wall clock that has jumped, or that is behind the clock
-        # of a store that has a clock of its own.
+        # The engine takes the wall time from the calendar, because the host's clock may jump, or be
+        # behind the clock of the database.
         self.clock = Calendar(clock, lambda: store.host_behind_s)
         self.limits = limits
         self.timing = timing
