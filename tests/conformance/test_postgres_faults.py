@@ -281,11 +281,20 @@ async def test_delete_all_does_not_deadlock(
 ) -> None:
     """A call locks also many streams in the order in which other transactions lock them."""
     store = stores[0]
-    names = [StreamId(f"{n}") for n in range(201)]
+    source = await create(store, "source")
     states = [
-        await store.create(NewStream(stream_id=name, created_at=0.0, owner="me")) for name in names
+        await store.create(NewStream(stream_id=StreamId(f"{n}"), created_at=0.0, owner="me"))
+        for n in range(200)
     ]
-    ends = [states[0], states[-1]]
+    fork = NewStream(
+        stream_id=StreamId("fork"),
+        kind=Kind.LOG,
+        created_at=0.0,
+        owner="me",
+        fork=Fork(source.internal_id, 0),
+    )
+    await store.create(fork)
+    ends = [source, states[0]]
     async with PersistentTextStreaming(url) as streams:
         stranger, application = [await asyncpg.connect(url) for _ in range(2)]
         await application.execute("SET deadlock_timeout = '500ms'")

@@ -155,10 +155,14 @@ async def test_call_without_a_transaction_begins_one(
     assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
 
 
-async def test_call_without_a_transaction_waits_for_its_turn(
-    store: SQLiteStore, app: sqlite3.Connection, path: Path
+@pytest.mark.parametrize("begin", ["", "BEGIN"])
+@pytest.mark.parametrize("name", ["create", "find and delete"])
+async def test_a_first_call_waits_for_its_turn(
+    store: SQLiteStore, app: sqlite3.Connection, path: Path, name: str, begin: str
 ) -> None:
-    """In autocommit mode, a call waits for a writer, for the timeout of the connection."""
+    """If the transaction has not read yet, a call waits for a writer, for the timeout."""
+    if name != "create":
+        await store.create(new())
     app.execute("INSERT INTO messages VALUES ('x')")
     waits = threading.Event()
 
@@ -167,13 +171,37 @@ async def test_call_without_a_transaction_waits_for_its_turn(
             waits.set()
 
     connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    connection.execute(begin)
     connection.set_trace_callback(note)
-    call = asyncio.create_task(inside(store.create(new(), connection=connection)))
+
+    async def calls() -> None:
+        if name == "create":
+            await store.create(new(), connection=connection)
+        else:
+            found = await store.find(Query(), connection=connection)
+            await store.delete([found[0].internal_id], connection=connection)
+
+    call = asyncio.create_task(inside(calls()))
     assert await asyncio.to_thread(waits.wait, 5)
     app.commit()
     await call
+    connection.commit()
+    connection.close()
+    assert len(await store.find(Query())) == (name == "create")
+
+
+async def test_file_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "wide.db"
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA encoding = 'UTF-16le'")
+    connection.execute("CREATE TABLE messages (stream_id TEXT)")
+    store = SQLiteStore(path)
+    await store.open("worker")
+    await inside(store.create(new(), connection=connection))
+    connection.commit()
     connection.close()
     assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
+    await store.close()
 
 
 async def test_transaction_that_sees_an_old_state_begins_no_generation(

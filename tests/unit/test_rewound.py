@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from inkstream import End, OffsetGone, Status, StreamId, WriterFenced
+from inkstream import End, OffsetGone, OutcomeUnknown, Status, StreamId, WriterFenced
 from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Cluster, Worker, cluster
@@ -126,6 +127,32 @@ async def test_a_start_after_a_loss_calls_no_source() -> None:
         assert not second.calls
         body = await asyncio.wait_for(here.streams.wait("s"), 30)
         assert (body.text, body.end and body.end.code) == ("a", "writer_lost")
+
+
+@in_virtual_time
+async def test_a_start_after_a_cancelled_claim_calls_its_source() -> None:
+    """G4: a claim was cancelled and its outcome was lost, so nobody has written the stream yet."""
+    async with cluster() as made:
+        here = await made.add()
+        await here.streams.create("s")
+        first, second = ScriptedSource(), ScriptedSource()
+        cancelled = here.streams.start("s", first)
+        commit = here.store.inner.commit
+
+        async def lost(*args: Any, **kwargs: Any) -> None:
+            await commit(*args, **kwargs)
+            cancelled.cancel()
+            await asyncio.sleep(0.01)
+            raise OutcomeUnknown("lost")
+
+        here.store.inner.commit = lost  # type: ignore[method-assign, assignment]
+        await asyncio.sleep(1)
+        here.store.inner.commit = commit  # type: ignore[method-assign]
+        here.streams.start("s", second)
+        await second.send("whole")
+        await second.finish()
+        body = await asyncio.wait_for(here.streams.wait("s"), 30)
+        assert (body.text, body.status, first.calls) == ("whole", "done", 0)
 
 
 @in_virtual_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -82,7 +82,8 @@ class Closing:
 
     def __init__(self) -> None:
         self.open = True
-        self._items = iter(("a", 5, "never asked for"))  # 5 is neither text nor an object
+        # 5 is neither text nor an object.
+        self._items: Iterator[Any] = iter(("a", 5, "never asked for"))
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -124,6 +125,40 @@ async def test_a_refused_message_closes_the_iterator(kind: type[Any], stays_open
         await worker.streams.start("s", source)
         assert source.open == stays_open
         assert (await worker.streams.read("s")).status == "error"
+
+
+class Unclosable(Closing):
+    def __init__(self) -> None:
+        super().__init__()
+        self._items = iter(("all", Result(1)))
+
+    async def __anext__(self) -> Any:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
+
+    def close(self) -> Any:
+        raise OSError("already closed")
+
+
+class NeedsACode(Unclosable):
+    def close(self, code: int) -> None:  # type: ignore[override]
+        raise AssertionError
+
+
+class HasAFlag(Unclosable):
+    close = False  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Unclosable, NeedsACode, HasAFlag])
+@in_virtual_time
+async def test_a_close_that_fails_spoils_no_answer(kind: type[Closing]) -> None:
+    """G5: the whole answer has arrived, so the stream ends ``done``."""
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        await worker.streams.start("s", kind())
+        body = await worker.streams.read("s")
+        assert (body.text, body.status) == ("all", "done")
 
 
 # Objects that are not sources --------------------------------------------------------------------

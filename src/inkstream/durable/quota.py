@@ -103,8 +103,8 @@ class Quota:
             before = page[-1].internal_id
         room = self._max_streams - found
         self._full = room < 1
-        # Near the limit, an eighth of the room is only a few streams, and nearly each creation would
-        # count all streams. So the next count may also wait for a hundredth of the limit.
+        # Near the limit, an eighth of the room is only a few streams, and nearly each creation
+        # would count all streams. So the next count may also wait for a hundredth of the limit.
         places = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))
         self._left = 0 if self._full else places
         now = self._engine.clock.monotonic()

@@ -121,19 +121,19 @@ class Claims:
             # the run of this text. Because of ``if_tail``, the store refuses the claim in this
             # case, and the loop tries again with the newer state.
             change = replace(change, if_tail=state.tail)
-            claim = _Claim(self._writers, state, change)
+            claim = _Claim(self._writers, state, change, self._unclear)
             try:
                 outcome = await self._committer.submit(
                     state.stream_id, Group((change,)), claim.publish
                 )
             except asyncio.CancelledError:
                 claim.give_up()
+                claim.note_unclear()
                 raise
             except OutcomeUnknown:
-                self._unclear.add(state.internal_id)
+                claim.note_unclear()
                 raise
             if claim.writer is not None:
-                self._unclear.discard(state.internal_id)
                 return claim.writer
             if isinstance(outcome, Refused):
                 if outcome.state is None:
@@ -176,21 +176,31 @@ class Claims:
 class _Claim:
     """A claim whose outcome is not known yet, and whose caller may be cancelled meanwhile."""
 
-    def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
+    def __init__(
+        self, writers: Writers, state: StreamState, change: Change, unclear: set[int]
+    ) -> None:
         self.writer: Writer | None = None
         self._writers = writers
         self._state = state
         self._change = change
+        self._unclear = unclear
         self._given_up = False
 
     def publish(self, outcome: Outcome) -> int:
         """Create the writer if the claim was committed. Return the number of woken readers: 0."""
+        self._unclear.discard(self._state.internal_id)
         if isinstance(outcome, Committed):
             state = applied(self._state, self._change, outcome.heads[0])
             self.writer = self._writers.adopt(state)
             if self._given_up:
                 self.give_up()
         return 0
+
+    def note_unclear(self) -> None:
+        """Note that the outcome is unknown, unless this process writes the stream already."""
+        claimed = replace(self._state, epoch=self._state.epoch + self._change.next_epoch)
+        if not self._writers.holds(claimed):
+            self._unclear.add(self._state.internal_id)
 
     def give_up(self) -> None:
         """End the stream if its claim is or will be committed: the claim's caller was cancelled."""

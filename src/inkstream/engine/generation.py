@@ -193,14 +193,28 @@ async def _drain(source: Any, writer: Writer) -> None:
             elif not writer.append_at_once(message):
                 await writer.append(message)
     finally:
-        close = getattr(source, "aclose", None)
-        if close is None and hasattr(source, "__anext__"):
-            # A stream of an SDK often has only ``close``. Without this call, its connection would
-            # stay open. An object without ``__anext__`` may be used further by the application.
-            close = getattr(source, "close", None)
-        closing = close() if close is not None else None
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+        elif hasattr(source, "__anext__"):
+            await _close(source, writer)
+
+
+async def _close(iterator: Any, writer: Writer) -> None:
+    """Call ``close`` of an async iterator without ``aclose``, such as the stream of an SDK.
+
+    Otherwise its connection would stay open. An object without ``__anext__`` is left alone, because
+    the application may use it further.
+    """
+    close = getattr(iterator, "close", None)
+    if not callable(close):
+        return
+    try:
+        closing = close()
         if inspect.isawaitable(closing):
             await closing
+    except Exception:  # no promise of an async iterator: the answer itself may be complete
+        _log.exception("the source of stream %r could not be closed", writer.stream_id)
 
 
 async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:

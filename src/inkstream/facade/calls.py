@@ -45,7 +45,6 @@ OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 DEFAULT_RETENTION: Final[Any] = object()
 """Stands for ``Timing.retain_s``, because ``None`` means that a stream is kept for ever."""
-_DELETED_IN_A_BATCH: Final = 200
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -311,15 +310,15 @@ class Calls(Lifespan):
     ) -> int:
         """Delete all streams with the given owner and group, in batches. Return how many existed.
 
-        Give ``owner``, ``group`` or both. With ``connection``, the streams are deleted only if the
-        caller's transaction commits.
+        Give ``owner``, ``group`` or both. With ``connection``, the streams are deleted at once, and
+        only if the caller's transaction commits.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
             raise ValueError("pass owner=…, group=…, or both: whose streams to delete?")
         deleted = 0
         readers, changes = self.engine.readers, self.engine.changes
-        query = Query(owner=owner, group=group, limit=_DELETED_IN_A_BATCH)
+        query = Query(owner=owner, group=group, limit=200)
         if connection is None:
             while states := await readers.find(query):
                 deleted += await changes.delete(states)
@@ -328,13 +327,10 @@ class Calls(Lifespan):
         while states := await readers.find(query, connection=connection):
             ids += [state.internal_id for state in states]
             query = replace(query, before=ids[-1])
-        # The transaction keeps the locks of each batch until its end. So lock the streams in the
-        # order of their ids, as every other transaction does. Otherwise a deadlock is possible.
-        ids.sort()
-        for n in range(0, len(ids), _DELETED_IN_A_BATCH):
-            batch = ids[n : n + _DELETED_IN_A_BATCH]
-            deleted += await changes.delete_inside(batch, connection)
-        return deleted
+        # One call, so that the store locks all these streams, and the streams that they copy, in
+        # the order of their ids. The transaction keeps the locks until its end, so with several
+        # calls a deadlock would be possible.
+        return await changes.delete_inside(ids, connection)
 
     async def read(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None

@@ -57,7 +57,8 @@ class SQLiteStore:
     Django's ``connection``. The method then runs in the caller's thread, inside the caller's open
     transaction. If no transaction is open, the method begins a transaction, which the caller must
     end. Until then, all other writers of the file wait. But if no transaction is open and the
-    connection has ``isolation_level=None``, the method commits its effect before it returns.
+    connection has ``isolation_level=None`` or ``autocommit=True``, the method commits its effect
+    before it returns.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -327,13 +328,13 @@ class SQLiteStore:
         alone: bool = False,
     ) -> T:
         if connection is not None:
-            return self._run_inside(connection, call, writing=True)
+            return self._run_inside(connection, call)
         writer = self._open_threads().write
         return await writer.run(Job(call, alone=alone), self._wait_s)
 
     async def _read(self, call: Callable[[sqlite3.Connection], T], connection: object | None) -> T:
         if connection is not None:
-            return self._run_inside(connection, call, writing=False)
+            return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
             # A failed commit may have left data in the write-ahead log that is not on the disk. The
@@ -351,9 +352,7 @@ class SQLiteStore:
             )
         return self._threads
 
-    def _run_inside(
-        self, connection: object, call: Callable[[sqlite3.Connection], T], *, writing: bool
-    ) -> T:
+    def _run_inside(self, connection: object, call: Callable[[sqlite3.Connection], T]) -> T:
         """Run a call as part of the transaction of the application's own connection."""
         if getattr(connection, "vendor", None) == "sqlite":
             django: Any = connection
@@ -364,11 +363,11 @@ class SQLiteStore:
                 f"connection must be a sqlite3.Connection on {self.path}, not {connection!r} "
                 "(an SQLAlchemy session's is session.connection().connection.driver_connection)"
             )
-        if not self._is_ours(connection):
-            raise TypeError(f"the connection is on another database than {self.path}")
         factories = connection.row_factory, connection.text_factory
         connection.row_factory, connection.text_factory = None, str
         try:
+            if not self._is_ours(connection):
+                raise TypeError(f"the connection is on another database than {self.path}")
             level = _isolation_level(connection)
             if not connection.in_transaction and level is not None:
                 # sqlite3 itself would begin a transaction only before the method's first INSERT,
@@ -378,11 +377,11 @@ class SQLiteStore:
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")
             try:
-                if writing:
-                    # A transaction that has only read may see an old state of the file. To a write,
-                    # the commits since then would look lost. So get the write lock first: it is
-                    # refused if there are such commits.
-                    connection.execute(SQL.take_write_lock)
+                # A transaction that has only read may see an old state of the file. To a write, the
+                # commits since then would look lost. So get the write lock first: it is refused if
+                # there are such commits. A call that reads gets it too, because the application
+                # reads before it writes, and after such a read a write cannot wait for its turn.
+                connection.execute(SQL.take_write_lock)
                 result = call(connection)
                 connection.execute("RELEASE inkstream")
             except BaseException:
@@ -399,13 +398,11 @@ class SQLiteStore:
             connection.row_factory, connection.text_factory = factories
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        cursor = connection.cursor()
-        cursor.row_factory = None
-        # As a blob, because the connection may have any text_factory.
-        main = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
-        (file,) = cursor.execute(main).fetchone()
+        # A SELECT would begin to read the file, and a call could then not wait for the write lock.
+        databases = connection.execute("PRAGMA database_list").fetchall()
+        file = next(file for _, name, file in databases if name == "main")
         try:
-            return bool(file) and self.path.samefile(os.fsdecode(file))
+            return bool(file) and self.path.samefile(file)
         except OSError:
             return False
 
