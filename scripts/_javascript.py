@@ -147,7 +147,11 @@ def is_enough(node: str) -> bool:
     except (OSError, subprocess.CalledProcessError):
         return False
     found = re.match(r"v(\d+)\.(\d+)", told.stdout)
-    return found is not None and (int(found[1]), int(found[2])) >= MINIMUM
+    if found is None:
+        return False
+    major, minor = int(found[1]), int(found[2])
+    # Odd versions have no long-term support, so packages such as dependency-cruiser refuse them.
+    return (major, minor) >= MINIMUM and major % 2 == 0
 
 
 if __name__ == "__main__":

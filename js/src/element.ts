@@ -2,6 +2,8 @@ import { type Client, createClient } from "./client.js";
 import type { Stream } from "./stream.js";
 import { isEnded, type Snapshot } from "./types.js";
 
+/** A pointer that moved less than this between press and release has stayed where it was. */
+const STAYED_PX = 10;
 const CSS = `
 :host { white-space: pre-wrap; overflow-wrap: break-word }
 button { margin-inline-start: .5em; font: inherit; font-size: .85em }
@@ -58,11 +60,16 @@ export function defineInkStream(
       this.#button.setAttribute("part", "stop");
       this.#button.hidden = true;
       this.#button.addEventListener("click", () => void this.#pressed());
-      // The button moves while text arrives. Without the capture, the pointer may be released beside
-      // the button, and the browser then dispatches no click.
-      this.#button.addEventListener("pointerdown", ({ pointerId }) =>
-        this.#button.setPointerCapture(pointerId),
-      );
+      this.#button.addEventListener("pointerdown", (down) => {
+        // The button moves while text arrives, so the pointer may be released beside the button,
+        // and the browser then sends no click. Count the press if the pointer itself stayed.
+        const release = (up: PointerEvent) => {
+          const moved = Math.hypot(up.clientX - down.clientX, up.clientY - down.clientY);
+          if (up.pointerId === down.pointerId && !down.button && moved < STAYED_PX)
+            void this.#pressed();
+        };
+        addEventListener("pointerup", release, { once: true });
+      });
       this.#error.setAttribute("part", "error");
       this.#error.setAttribute("role", "alert");
       root.append(document.createElement("slot"), this.#error, this.#button);

@@ -83,6 +83,24 @@ describe("<ink-stream>", () => {
     expect(alert(it)).toBe("");
   });
 
+  it.each([
+    ["beside the button that moved, presses Stop", {}, {}, true],
+    ["far from the press, takes the press back", {}, { clientX: 40 }, false],
+    ["of the right button does nothing", { button: 2 }, {}, false],
+    ["of another finger does nothing", {}, { pointerId: 2 }, false],
+  ])("a release %s", async (_, down, up, stops) => {
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+    const at = { bubbles: true, composed: true, pointerId: 1, clientX: 10, clientY: 10 };
+    button(it).dispatchEvent(new PointerEvent("pointerdown", { ...at, ...down }));
+    document.body.dispatchEvent(new PointerEvent("pointerup", { ...at, ...down, ...up }));
+    await asked();
+    expect(button(it).disabled).toBe(stops);
+    expect(wire.count).toBe(stops ? 2 : 1);
+    if (stops) wire.last.refuse(204);
+  });
+
   it("shows `stopping-label` while a Stop waits for the network", async () => {
     const it = await swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
     wire.last.stream("Hi");

@@ -59,7 +59,8 @@ def test_an_example_follows_resumes_and_stops(
 ) -> None:
     """G2, G6: a follower resumes after a disconnect, and Stop ends the answer."""
     monkeypatch.chdir(tmp_path)  # the example keeps its database in the current folder
-    environment = {"EXAMPLE": example, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"}
+    folders = (ROOT / "src", ROOT, ROOT / "examples")
+    environment = {"EXAMPLE": example, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     app = "tests.frameworks.example_app:app"
     with serving(tmp_path, server=server, app=app, environment=environment) as running:
         asyncio.run(use(running.port))

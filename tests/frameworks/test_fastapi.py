@@ -59,7 +59,7 @@ def run(folder: Path, example: str, database: str) -> None:
     environment = {
         "DATABASE_URL": database,
         "EXAMPLE": example,
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples", folder))),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT, ROOT / "examples", folder))),
     }
     app = "tests.frameworks.example_app:app"
     with serving(folder, app=app, environment=environment) as server:

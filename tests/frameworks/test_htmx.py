@@ -22,7 +22,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     (tmp_path / "node_modules").symlink_to(ROOT / "tests/interop/clients/node_modules")
     environment = {
         "EXAMPLE": "htmx_chat",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT, ROOT / "examples"))),
     }
     app = "tests.frameworks.example_app:app"
     with serving(tmp_path, app=app, environment=environment) as running:
@@ -77,3 +77,24 @@ def test_its_button_stops_the_answer_in_every_tab(page: Page) -> None:
         assert "thought" not in each.locator("ink-stream").inner_text()
     texts = {each.locator("ink-stream").text_content() for each in (page, tab)}
     assert len(texts) == 1
+
+
+def test_a_finger_on_its_button_stops_the_answer(page: Page) -> None:
+    """G6: on a touch screen, text that arrives between press and release does not lose the press.
+
+    A browser sends no click if the button has moved away from the finger.
+    """
+    ask(page, "Why? " * 300)
+    screen = page.context.new_cdp_session(page)
+    stopped = page.locator("ink-stream[status=cancelled]")
+    for _ in range(10):  # a finger that comes down too late misses the button
+        button = page.locator("ink-stream button").bounding_box()
+        assert button is not None
+        finger = {"x": button["x"] + 5, "y": button["y"] + 5}
+        screen.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [finger]})
+        page.wait_for_timeout(300)
+        screen.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(500)
+        if stopped.count():
+            return
+    pytest.fail("no press stopped the answer")

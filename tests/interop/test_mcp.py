@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "tools.py").write_text(BLOCK.code)
     environment = {
         "EXAMPLE": "tools",
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples", folder))),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT, ROOT / "examples", folder))),
     }
     app = "tests.frameworks.example_app:app"
     with serving(folder, app=app, environment=environment) as running:

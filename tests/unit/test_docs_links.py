@@ -15,7 +15,7 @@ GUARANTEES = [f"G{number}" for number in range(1, 13)]
 _CODE = re.compile(r"^```.*?^```$|^    .*?$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _TEST = re.compile(r"`(test_\w+)`")
-_RUNS = re.compile(r"scripts/(?:test|interop|soak) (tests/[\w/.]+)( -k (\w+))?")
+_RUNS = re.compile(r"scripts/(test|interop|soak) (tests/[\w/.]+)( -k (\w+))?")
 
 
 def name_of(path: Path) -> str:
@@ -36,6 +36,15 @@ def anchors_of(page: Path) -> set[str]:
 def functions_of(module: Path) -> set[str]:
     nodes = ast.walk(ast.parse(module.read_text()))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def is_interop(module: Path) -> bool:
+    """Return whether all tests of a module belong to the tier ``interop``."""
+    marks = re.search(
+        r"^pytestmark = (\[.*?\]$|.*?$)", module.read_text(), re.MULTILINE | re.DOTALL
+    )
+    marked = marks is not None and "pytest.mark.interop" in marks[1]
+    return marked or ROOT / "tests/interop" in module.parents
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -65,10 +74,12 @@ def test_linked_tests_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_select_tests(page: Path) -> None:
     """A command such as `scripts/test tests/x.py -k word` runs at least one test."""
-    for path, _, word in _RUNS.findall(page.read_text()):
+    for script, path, _, word in _RUNS.findall(page.read_text()):
         modules = sorted((ROOT / path).rglob("test_*.py")) or [ROOT / path]
+        if script != "soak":
+            modules = [module for module in modules if is_interop(module) == (script == "interop")]
         tests = {name for module in modules for name in functions_of(module) if "test_" in name}
-        assert any(word in name for name in tests), f"{path} -k {word}"
+        assert any(word in name for name in tests), f"scripts/{script} {path} -k {word}"
 
 
 def test_every_guarantee_names_its_tests() -> None:

@@ -188,8 +188,8 @@ class _Claim:
 
     def publish(self, outcome: Outcome) -> int:
         """Create the writer if the claim was committed. Return the number of woken readers: 0."""
-        self._unclear.discard(self._state.internal_id)
         if isinstance(outcome, Committed):
+            self._unclear.discard(self._state.internal_id)
             state = applied(self._state, self._change, outcome.heads[0])
             self.writer = self._writers.adopt(state)
             if self._given_up:

@@ -40,7 +40,8 @@ class HTTPSettings:
             terminal event. In a response that follows many streams, only the denied stream ends.
             ``None``: the routes call ``authorize`` only at the start of a request.
         authorize_timeout_s: If a call of ``authorize`` takes longer, the server cancels the call
-            and answers 503, code ``check_failed``.
+            and answers 503, code ``check_failed``. If the response has already begun, the server
+            stops sending this stream instead.
     """
 
     ping_s: float = 15.0
