@@ -86,6 +86,17 @@ async def test_a_revoked_reader_is_cut(
         assert (await ask(routes, f"/{name}")).heard.text == "one two and three four"
 
 
+async def test_a_denied_request_calls_authorize_once(
+    streams: PersistentTextStreaming, rights: Rights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response takes as long as for an absent stream, but the server repeats no call."""
+    monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.2)
+    await streams.create("s")
+    rights.answer = False
+    assert (await ask(streams.asgi(authorize=rights), "/s")).status == 404
+    assert rights.asked == 1
+
+
 @pytest.mark.parametrize("answer", ["yes", 1, None, JSONResponse({"code": "login"}, 401)])
 async def test_only_true_allows(
     streams: PersistentTextStreaming,
