@@ -46,7 +46,7 @@ class Host:
         return self
 
     def cut(self) -> None:
-        """Take the link down. Then the host has no route, and the server gets no error."""
+        """Take the link down. Then the host gets an error (no route), and PostgreSQL gets none."""
         self._run("-n", self._name, "link", "set", self._link, "down")
 
     def lose_packets(self) -> None:

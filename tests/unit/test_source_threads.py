@@ -86,7 +86,7 @@ async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStre
 
 
 async def test_a_refused_message_closes_the_generator(streams: PersistentTextStreaming) -> None:
-    """The ``finally`` blocks of a plain generator run on its own thread before the stream ends."""
+    """After a refused message, ``finally`` runs on the generator's thread, before the end."""
     opened: list[threading.Thread] = []
     closed: list[threading.Thread] = []
 

@@ -84,7 +84,8 @@ class Observer:
         """Record that the source of a claimed stream will now run in ``context``.
 
         ``context`` is a copy of the context in which the application called ``start``. The source
-        sees values that this method sets in ``context``, such as the current span.
+        sees values that this method sets in ``context``, such as the current span. ``write()``
+        calls this method too, but nothing runs in this ``context``.
         """
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:

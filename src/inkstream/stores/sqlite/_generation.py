@@ -40,7 +40,7 @@ class Generations:
         return Basis(last_live, generation)
 
     def committed(self, last_live: int) -> None:
-        """Record that a transaction that began with ``basis`` was committed."""
+        """Record that a transaction that called ``basis`` was committed."""
         self._last_live = last_live if self.due else max(self._last_live, last_live)
         self.due = False
         # A restore may bring the drawn generation back. Then ``basis`` must draw again.
