@@ -131,7 +131,7 @@ def test_calls_on_one_stream(db: sqlite3.Connection) -> None:
 def test_housekeeping(db: sqlite3.Connection) -> None:
     def work() -> None:
         _tidy.tidy(db, 1e9 + 5, 1 << 20, set())
-        db.execute(SQL.forget_worker, ("worker 3",))
+        db.execute(SQL.forget_worker, {"worker": "worker 3"})
         db.execute(SQL.ends)
 
     assert scans(db, work) == []

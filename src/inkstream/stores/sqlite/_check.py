@@ -74,7 +74,8 @@ def _missing(db: sqlite3.Connection) -> list[tuple[str]]:
 
 def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
     internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row[:11]
-    live = db.execute(SQL.checked_chain, (last_live, internal_id)).fetchall()[::-1]
+    facts = {"last_live": last_live, "internal_id": internal_id}
+    live = db.execute(SQL.checked_chain, facts).fetchall()[::-1]
     if len(live) != chain:
         yield f"it says {chain} live rows and has {len(live)}"
     at, total = begin, 0

@@ -204,6 +204,15 @@ class SQLiteStore:
     ) -> int:
         return await self._write(lambda db: _write.delete(db, internal_ids, due_before), connection)
 
+    def _beat(self, said: str | None) -> dict[str, object]:
+        """Return the parameters of a beat of this worker."""
+        return {
+            "worker": self._worker,
+            "host": self._host,
+            "beat_at": time.time(),
+            "said": said,
+        }
+
     async def heartbeat(
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
     ) -> list[WorkerState]:
@@ -213,9 +222,11 @@ class SQLiteStore:
             last_live = 0
             if beat:
                 last_live, _ = self._generations.basis(db)
-                db.execute(SQL.beat, (worker, self._host, time.time(), said))
+                db.execute(SQL.beat, self._beat(said))
             forgotten = [
-                name for name in forget if db.execute(SQL.forget_worker, (name,)).fetchone()
+                name
+                for name in forget
+                if db.execute(SQL.forget_worker, {"worker": name}).fetchone()
             ]
             rows = db.execute(SQL.workers).fetchall()
             for name in forgotten:
@@ -265,7 +276,7 @@ class SQLiteStore:
         ]
 
     def beat_from_thread(self, said: str | None) -> None:
-        threads, worker = self._threads, self._worker
+        threads = self._threads
         if threads is None or not threads.are_here:
             return
         if said is None:
@@ -274,7 +285,7 @@ class SQLiteStore:
 
         def beat(db: sqlite3.Connection) -> None:
             self._generations.basis(db)
-            db.execute(SQL.beat, (worker, self._host, time.time(), said))
+            db.execute(SQL.beat, self._beat(said))
 
         threads.write.run_from_thread(ThreadJob(beat), self._wait_s)
 

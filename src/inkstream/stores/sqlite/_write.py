@@ -317,7 +317,8 @@ class _Batch:
         if not change.marks:
             return False
         names = _rows.dump_ids(change.marks)
-        there, again = self._db.execute(SQL.count_marks, (change.internal_id, names)).fetchone()
+        facts = {"internal_id": change.internal_id, "names": names}
+        there, again = self._db.execute(SQL.count_marks, facts).fetchone()
         new = len(change.marks) - again
         assert change.max_marks is not None
         return bool(new > 0 and there + new > change.max_marks)
@@ -357,7 +358,8 @@ def delete(db: Database, internal_ids: Sequence[int], due_before: float | None =
     deleted = 0
     removed_live = False
     for internal_id in internal_ids:
-        row = db.execute(SQL.is_deletable, (internal_id, due_before)).fetchone()
+        facts = {"internal_id": internal_id, "due_before": due_before}
+        row = db.execute(SQL.is_deletable, facts).fetchone()
         if row is None:
             continue
         deleted += 1
@@ -365,7 +367,7 @@ def delete(db: Database, internal_ids: Sequence[int], due_before: float | None =
         if row[0]:
             db.execute(SQL.set_gone, (internal_id,))
             db.execute(SQL.seal_head, (internal_id,))
-            db.execute(SQL.delete_marks, (internal_id,))
+            db.execute(SQL.delete_marks, {"internal_id": internal_id})
             continue
         if not removed_live:
             db.execute(SQL.keep_last_live)
@@ -384,7 +386,7 @@ def _remove(db: Database, internal_id: int) -> None:
             SQL.delete_marks,
             SQL.delete_head,
         ):
-            db.execute(statement, (next_id,))
+            db.execute(statement, {"internal_id": next_id})
         (source,) = db.execute(SQL.delete_stream, (next_id,)).fetchone()
         is_orphan = source is not None and db.execute(SQL.is_orphan, (source,)).fetchone()
         next_id = source if is_orphan else None

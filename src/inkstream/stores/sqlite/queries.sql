@@ -169,8 +169,8 @@ WHERE internal_id = :internal_id;
 
 -- name: count_marks
 -- How many marks a stream has, and how many of these marks have one of the given names.
-SELECT count(*), count(*) FILTER (WHERE name IN (SELECT value FROM json_each(?2)))
-FROM inkstream_marks WHERE internal_id = ?1;
+SELECT count(*), count(*) FILTER (WHERE name IN (SELECT value FROM json_each(:names)))
+FROM inkstream_marks WHERE internal_id = :internal_id;
 
 -- name: set_mark
 -- Set a mark.
@@ -186,8 +186,9 @@ INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_stream
 -- value is a time, there is also no row if the stream is pending or streaming, or is not due at this
 -- time.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
-FROM inkstream_streams s WHERE s.internal_id = ?1 AND NOT s.gone
-    AND (?2 IS NULL OR (s.due_at <= ?2 AND s.status NOT IN ('pending', 'streaming')));
+FROM inkstream_streams s WHERE s.internal_id = :internal_id AND NOT s.gone
+    AND (:due_before IS NULL
+        OR (s.due_at <= :due_before AND s.status NOT IN ('pending', 'streaming')));
 
 -- name: set_gone
 -- Make a stream gone: its messages are kept only for its forks.
@@ -199,26 +200,26 @@ UPDATE inkstream_heads SET status = NULL WHERE internal_id = ?;
 
 -- name: delete_marks
 -- Remove a stream's marks.
-DELETE FROM inkstream_marks WHERE internal_id = ?;
+DELETE FROM inkstream_marks WHERE internal_id = :internal_id;
 
 -- name: delete_live
 -- Remove a stream's live rows.
 WITH RECURSIVE chain (id, prev) AS (
     SELECT id, prev FROM inkstream_live
-    WHERE id = (SELECT last_live FROM inkstream_heads WHERE internal_id = ?1)
+    WHERE id = (SELECT last_live FROM inkstream_heads WHERE internal_id = :internal_id)
     UNION ALL
     SELECT l.id, l.prev FROM chain JOIN inkstream_live l ON l.id = chain.prev
-    WHERE l.internal_id = ?1
+    WHERE l.internal_id = :internal_id
 )
 DELETE FROM inkstream_live WHERE id IN (SELECT id FROM chain);
 
 -- name: delete_segments
 -- Remove a stream's merged segments.
-DELETE FROM inkstream_segments WHERE internal_id = ?;
+DELETE FROM inkstream_segments WHERE internal_id = :internal_id;
 
 -- name: delete_head
 -- Remove a stream's head.
-DELETE FROM inkstream_heads WHERE internal_id = ?;
+DELETE FROM inkstream_heads WHERE internal_id = :internal_id;
 
 -- name: delete_stream
 -- Remove a stream's row.
@@ -232,14 +233,15 @@ SELECT 1 FROM inkstream_streams s WHERE s.internal_id = ? AND s.gone
 -- name: beat
 -- Add one to a worker's counter.
 INSERT INTO inkstream_workers (worker, beats, host, beat_at, said)
-VALUES (?1, 1, ?2, ?3, coalesce(?4, '{}'))
+VALUES (:worker, 1, :host, :beat_at, coalesce(:said, '{}'))
 ON CONFLICT DO UPDATE SET
-    beats = beats + 1, host = excluded.host, beat_at = excluded.beat_at, said = coalesce(?4, said);
+    beats = beats + 1, host = excluded.host, beat_at = excluded.beat_at,
+    said = coalesce(:said, said);
 
 -- name: forget_worker
 -- Remove a worker, unless a stream still names this worker.
-DELETE FROM inkstream_workers WHERE worker = ?1
-  AND NOT EXISTS (SELECT 1 FROM inkstream_streams WHERE worker = ?1) RETURNING worker;
+DELETE FROM inkstream_workers WHERE worker = :worker
+  AND NOT EXISTS (SELECT 1 FROM inkstream_streams WHERE worker = :worker) RETURNING worker;
 
 -- name: workers
 -- Every worker.
@@ -327,10 +329,10 @@ WHERE internal_id = ? ORDER BY position;
 -- A stream's live rows, newest first.
 WITH RECURSIVE chain (id, prev, position, count, payload, message_ends) AS (
     SELECT id, prev, position, count, CAST(payload AS BLOB), message_ends
-    FROM inkstream_live WHERE id = ?1 AND internal_id = ?2
+    FROM inkstream_live WHERE id = :last_live AND internal_id = :internal_id
     UNION ALL
     SELECT l.id, l.prev, l.position, l.count, CAST(l.payload AS BLOB), l.message_ends
-    FROM chain JOIN inkstream_live l ON l.id = chain.prev WHERE l.internal_id = ?2
+    FROM chain JOIN inkstream_live l ON l.id = chain.prev WHERE l.internal_id = :internal_id
 )
 SELECT position, count, payload, message_ends FROM chain;
 
