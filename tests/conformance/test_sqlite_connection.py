@@ -21,9 +21,12 @@ from inkstream.stores.sqlite import SQLiteStore
 from inkstream.testing.store_suite.harness import EVERYTHING
 
 T = TypeVar("T")
-AUTOCOMMIT: list[dict[str, Any]] = [{"isolation_level": None}]
-if sys.version_info >= (3, 12):
-    AUTOCOMMIT.append({"autocommit": True})
+
+
+class Autocommit(sqlite3.Connection):
+    """A connection with ``autocommit=True``, which Python 3.11 does not have."""
+
+    autocommit = True
 
 
 def at_once(call: Coroutine[Any, Any, T]) -> T:
@@ -143,7 +146,14 @@ async def test_text_factory(store: SQLiteStore, app: sqlite3.Connection, text_fa
     assert app.text_factory is text_factory
 
 
-@pytest.mark.parametrize("mode", AUTOCOMMIT, ids=list)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {"isolation_level": None},
+        {"autocommit": True} if sys.version_info >= (3, 12) else {"factory": Autocommit},
+    ],
+    ids=["isolation_level", "autocommit"],
+)
 async def test_call_without_a_transaction_begins_one(
     store: SQLiteStore, path: Path, mode: dict[str, Any]
 ) -> None:
@@ -155,10 +165,17 @@ async def test_call_without_a_transaction_begins_one(
     assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
 
 
-@pytest.mark.parametrize("begin", ["", "BEGIN"])
+@pytest.mark.parametrize(
+    ("level", "begin"), [(None, ""), (None, "BEGIN"), ("", ""), ("EXCLUSIVE", "")]
+)
 @pytest.mark.parametrize("name", ["create", "find and delete"])
 async def test_a_first_call_waits_for_its_turn(
-    store: SQLiteStore, app: sqlite3.Connection, path: Path, name: str, begin: str
+    store: SQLiteStore,
+    app: sqlite3.Connection,
+    path: Path,
+    name: str,
+    level: Any,
+    begin: str,
 ) -> None:
     """If the transaction has not read yet, a call waits for a writer, for the timeout."""
     if name != "create":
@@ -167,10 +184,10 @@ async def test_a_first_call_waits_for_its_turn(
     waits = threading.Event()
 
     def note(statement: str) -> None:
-        if statement.startswith(("DELETE", "INSERT", "UPDATE")):
+        if statement.startswith(("DELETE", "BEGIN EXCLUSIVE")):
             waits.set()
 
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=5, isolation_level=level, check_same_thread=False)
     connection.execute(begin)
     connection.set_trace_callback(note)
 

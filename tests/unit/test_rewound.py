@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inkstream import End, OffsetGone, OutcomeUnknown, Status, StreamId, WriterFenced
+from inkstream._types import Refused
 from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Cluster, Worker, cluster
@@ -153,6 +154,42 @@ async def test_a_start_after_a_cancelled_claim_calls_its_source() -> None:
         await second.finish()
         body = await asyncio.wait_for(here.streams.wait("s"), 30)
         assert (body.text, body.status, first.calls) == ("whole", "done", 0)
+
+
+@in_virtual_time
+async def test_a_start_after_a_second_claim_and_a_loss_calls_no_source() -> None:
+    """G4: the outcome of a claim that this process did not need is lost, and later text is lost."""
+    async with cluster() as made:
+        here = await made.add()
+        await here.streams.create("s")
+        commit = here.store.inner.commit
+
+        async def lost(*args: Any, **kwargs: Any) -> Any:
+            outcomes = await commit(*args, **kwargs)
+            if any(isinstance(outcome, Refused) for outcome in outcomes):
+                raise OutcomeUnknown("lost")
+            return outcomes
+
+        here.store.inner.commit = lost  # type: ignore[method-assign]
+        here.store.latency_s = 0.2
+        first = asyncio.create_task(here.engine.claims.claim(S))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(here.engine.claims.claim(S))
+        writer = await first
+        with pytest.raises(OutcomeUnknown):
+            await second
+        here.store.latency_s = 0.0
+        for piece in ("a", "b", "c"):
+            await writer.append(piece)
+            await writer.flush()
+        rewind(made, 1)
+        await writer.append("d")
+        with pytest.raises(WriterFenced):
+            await writer.flush()
+        source = ScriptedSource()
+        here.streams.start("s", source)
+        await asyncio.sleep(1)
+        assert not source.calls
 
 
 @in_virtual_time

@@ -9,7 +9,13 @@ import time
 import pytest
 
 from inkstream import PersistentTextStreaming
-from inkstream.testing import ScriptedSource, VirtualClock, in_virtual_time, run_virtual
+from inkstream.testing import (
+    ScriptedSource,
+    VirtualClock,
+    VirtualLoop,
+    in_virtual_time,
+    run_virtual,
+)
 from inkstream.testing.fixtures import inkstream_database, streams
 
 __all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this module
@@ -76,7 +82,7 @@ def test_endless_polling_is_stopped() -> None:
 
 
 def test_the_end_waits_for_threads_in_real_time() -> None:
-    """The limit for threads that Python 3.12 added has no effect in virtual time."""
+    """The limit for threads that asyncio has since Python 3.12 has no effect in virtual time."""
     done = threading.Event()
 
     def work() -> None:
@@ -84,10 +90,13 @@ def test_the_end_waits_for_threads_in_real_time() -> None:
         done.set()
 
     async def main() -> None:
-        asyncio.get_running_loop().run_in_executor(None, work)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.run_in_executor(None, work)
+        await loop.shutdown_default_executor(timeout=300)
+        assert done.is_set()
 
     run_virtual(main())
-    assert done.is_set()
 
 
 @in_virtual_time

@@ -379,13 +379,10 @@ class SQLiteStore:
         try:
             if not self._is_ours(connection):
                 raise TypeError(f"the connection is on another database than {self.path}")
-            level = _isolation_level(connection)
-            if not connection.in_transaction and level is not None:
-                # sqlite3 itself would begin a transaction only before the method's first INSERT,
-                # but the method's reads before this INSERT must be in the same transaction. A
-                # commit of another connection after such a read would make the INSERT fail. So
-                # begin a transaction that takes the write lock at once.
-                connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
+            if not connection.in_transaction and not _commits_itself(connection):
+                # sqlite3 itself begins a transaction only before an INSERT, UPDATE or DELETE.
+                # Without a transaction, the RELEASE below would commit.
+                connection.execute(f"BEGIN {connection.isolation_level}")
             connection.execute("SAVEPOINT inkstream")
             try:
                 # A transaction that has only read may see an old state of the file. To a write, the
@@ -418,11 +415,10 @@ class SQLiteStore:
             return False
 
 
-def _isolation_level(connection: sqlite3.Connection) -> str | None:
-    """Return ``connection.isolation_level``, or ``None`` in autocommit mode.
+def _commits_itself(connection: sqlite3.Connection) -> bool:
+    """Return whether the connection is in autocommit mode, in which ``commit()`` has no effect.
 
-    In this mode ``commit()`` has no effect, so a transaction that a call began would never end.
+    A transaction that a call began on such a connection would never end.
     """
-    if getattr(connection, "autocommit", None) is True:  # new in Python 3.12
-        return None
-    return connection.isolation_level and connection.isolation_level.upper()
+    autocommit = getattr(connection, "autocommit", None)  # new in Python 3.12
+    return autocommit is True or connection.isolation_level is None

@@ -182,9 +182,8 @@ ON CONFLICT DO UPDATE SET value = excluded.value;
 INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: is_deletable
--- Whether a stream has forks. There is no row if the stream does not exist or is gone. If the second
--- value is a time, there is also no row if the stream is pending or streaming, or is not due at this
--- time.
+-- Whether a stream has forks. There is no row if the stream does not exist or is gone. With
+-- due_before, there is also no row if the stream is pending or streaming, or is not due at this time.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
 FROM inkstream_streams s WHERE s.internal_id = :internal_id AND NOT s.gone
     AND (:due_before IS NULL
